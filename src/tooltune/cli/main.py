@@ -1,0 +1,46 @@
+"""The `tooltune` command. Verbs live one per file and import what they need when they run."""
+
+from __future__ import annotations
+
+import typer
+
+from tooltune.cli import check, compare, demo, evaluate, preview, train
+
+app = typer.Typer(
+    name="tooltune",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Fine-tune open models on the traces of an agent that calls tools, and measure that they "
+    "now call them right.",
+    epilog="Start with: [bold]tooltune demo[/]   then: [bold]tooltune check DATA --model M[/]",
+)
+app.command("demo", help=demo.HELP)(demo.command)
+app.command(
+    "train",
+    help=train.HELP,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(train.command)
+app.command("eval", help=evaluate.HELP)(evaluate.command)
+app.command("compare", help=compare.HELP)(compare.command)
+app.command("preview", help=preview.HELP)(preview.command)
+app.command(
+    "check",
+    help=check.HELP,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(check.command)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    if version:
+        from tooltune import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit()
+
+
+def main() -> None:
+    """Entry point; exit code 0 done, 1 failed, 2 the user can fix it."""
+    app()

@@ -1,0 +1,223 @@
+"""Batched greedy decoding from keys and values that are already there."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+from tooltune.evaluate.engines.modes import device_of
+from tooltune.evaluate.engines.rows import KeyValues, Row
+from tooltune.evaluate.engines.types import Counters
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """How much is decoded at a time: rows, and cached tokens (padding and room included)."""
+
+    rows: int
+    cache_tokens: int
+
+
+class ReservedLayer(DynamicLayer):
+    """A layer with room for the tokens to come: a step writes one column in place, where
+    `DynamicLayer` copies all of the cache. (Cache layers are transformers' seam, by inheritance.)
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor, length: int) -> None:
+        super().__init__()
+        self._keys, self._values, self._length = keys, values, length
+        self.dtype, self.device = keys.dtype, keys.device
+        self.keys, self.values = keys[:, :, :length], values[:, :, :length]
+        self.is_initialized = True
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        end = self._length + key_states.shape[-2]
+        self._keys[:, :, self._length : end] = key_states
+        self._values[:, :, self._length : end] = value_states
+        self._length = end
+        self.keys, self.values = self._keys[:, :, :end], self._values[:, :, :end]
+        return self.keys, self.values
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Rows padded on the left to `width` columns. A row that is over stays, unread, until the
+    batch is built anew."""
+
+    rows: list[Row]
+    active: list[int]
+    cache: Cache
+    mask: Tensor  # int64 [rows, capacity]: 0 at the padding
+    width: int
+
+
+def decode(
+    model: Any,
+    chunks: Iterator[list[Row]],
+    *,
+    stop_ids: frozenset[int],
+    max_new_tokens: int,
+    limits: DecodeLimits,
+    counters: Counters,
+) -> Iterator[Row]:
+    """Continue the rows of all chunks to their ends; yield each as it ends.
+
+    When half of a batch is over, it is built anew from the rest and the next rows that wait, so
+    it stays between half full and full while there is work. Chunks are asked for as needed.
+    """
+    batch: _Batch | None = None
+    waiting: deque[Row] = deque()
+    while True:
+        if batch is None or 2 * len(batch.active) <= len(batch.rows):
+            rows = _rest(batch)
+            yield from _refill(rows, waiting, chunks, stop_ids, max_new_tokens, limits)
+            if not rows:
+                return
+            room = max_new_tokens - min(len(row.tokens) for row in rows)
+            batch = _build(rows, room, device_of(model))
+        _step(model, batch, counters)
+        for i in list(batch.active):
+            if batch.rows[i].finish_reason(stop_ids, max_new_tokens) is not None:
+                batch.active.remove(i)
+                yield batch.rows[i]
+
+
+def _rest(batch: _Batch | None) -> list[Row]:
+    """The rows that go on, with their keys and values in the batch's own cache."""
+    rows: list[Row] = []
+    for i in batch.active if batch else []:
+        assert batch is not None
+        row = batch.rows[i]
+        columns = slice(batch.width - row.length, batch.width)
+        row.cache = KeyValues(batch.cache.layers, i, columns)
+        rows.append(row)
+    return rows
+
+
+def _refill(
+    rows: list[Row],
+    waiting: deque[Row],
+    chunks: Iterator[list[Row]],
+    stop_ids: frozenset[int],
+    max_new_tokens: int,
+    limits: DecodeLimits,
+) -> Iterator[Row]:
+    """Add rows that wait to `rows` within the limits; yield those that were over on arrival."""
+    while len(rows) < limits.rows:
+        if not waiting:
+            chunk = next(chunks, None)
+            if chunk is None:
+                return
+            for row in chunk:
+                if row.finish_reason(stop_ids, max_new_tokens) is None:
+                    waiting.append(row)
+                else:
+                    row.cache = None
+                    yield row
+            continue
+        longest = max(row.length for row in [*rows, waiting[0]]) + max_new_tokens
+        if rows and (len(rows) + 1) * longest > limits.cache_tokens:
+            return
+        rows.append(waiting.popleft())
+
+
+def _build(rows: list[Row], room: int, device: torch.device) -> _Batch:
+    """Copy every row's keys and values to the right end of new buffers with `room` to grow."""
+    width = max(row.length for row in rows)
+    sources = [row.cache for row in rows if row.cache is not None]
+    layers = [
+        ReservedLayer(
+            _gather([(s.layers[n].keys, s) for s in sources], width, room),
+            _gather([(s.layers[n].values, s) for s in sources], width, room),
+            width,
+        )
+        for n in range(len(sources[0].layers))
+    ]
+    mask = torch.ones(len(rows), width + room, dtype=torch.int64, device=device)
+    for i, row in enumerate(rows):
+        mask[i, : width - row.length] = 0
+        row.cache = None  # the old cache is freed with the last row that leaves it
+    return _Batch(rows, list(range(len(rows))), Cache(layers=layers), mask, width)
+
+
+def _gather(parts: Sequence[tuple[Tensor | None, KeyValues]], width: int, room: int) -> Tensor:
+    first = parts[0][0]
+    assert first is not None
+    # Zeros, not uninitialised memory: a masked key of NaN still spoils the scores.
+    out = first.new_zeros(len(parts), first.shape[1], width + room, first.shape[3])
+    for i, (states, source) in enumerate(parts):
+        assert states is not None
+        columns = source.columns
+        if isinstance(columns, slice):
+            taken = states[source.row, :, columns]
+        else:
+            taken = states[source.row].index_select(1, columns.to(states.device))
+        out[i, :, width - taken.shape[1] : width] = taken
+    return out
+
+
+def _step(model: Any, batch: _Batch, counters: Counters) -> None:
+    """One token for every row of the batch."""
+    device = batch.mask.device
+    batch.width += 1
+    logits = model(
+        input_ids=torch.tensor([[row.tokens[-1]] for row in batch.rows], device=device),
+        position_ids=torch.tensor([[row.length] for row in batch.rows], device=device),
+        attention_mask=batch.mask[:, : batch.width],
+        past_key_values=batch.cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]
+    append_best(logits, batch.rows, batch.active)
+    counters.decode_forwards += 1
+    counters.decode_tokens += len(batch.active)
+
+
+def append_best(logits: Tensor, rows: Sequence[Row], active: Sequence[int]) -> None:
+    """Append the arg-max of `logits` [rows, vocabulary] to each active row."""
+    scores = logits.float()
+    top = scores.topk(2, dim=-1).values
+    best = scores.argmax(dim=-1).tolist()
+    margin = (top[:, 0] - top[:, 1]).tolist()
+    for i in active:
+        rows[i].append(best[i], margin[i])
+        rows[i].decoded = True
+
+
+def decode_alone(
+    model: Any,
+    chunks: Iterator[list[Row]],
+    *,
+    stop_ids: frozenset[int],
+    max_new_tokens: int,
+    counters: Counters,
+) -> Iterator[Row]:
+    """The same for models whose cache cannot be cut: each row is read again and goes on alone."""
+    device = device_of(model)
+    for row in (row for chunk in chunks for row in chunk):
+        cache = DynamicCache(config=model.config)
+        ids = [*row.prompt_ids, *row.tokens]
+        while row.finish_reason(stop_ids, max_new_tokens) is None:
+            logits = model(
+                input_ids=torch.tensor([ids], device=device),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1]
+            append_best(logits, [row], [0])
+            if len(ids) > 1:
+                counters.prefill_tokens += len(ids)
+                counters.prefill_forwards += 1
+            else:
+                counters.decode_forwards += 1
+            counters.decode_tokens += 1
+            ids = row.tokens[-1:]
+        yield row

@@ -1,0 +1,54 @@
+"""A turn under way: the tokens it has so far, and where its keys and values lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers.cache_utils import CacheLayerMixin
+
+from tooltune.evaluate.engines.types import TIE_MARGIN, FinishReason, Generation
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValues:
+    """A view of one sequence in a cache: row `row`, columns `columns` (int64 [length] or a slice)
+    of every layer's keys and values, which are [rows, key heads, columns, head size]."""
+
+    layers: Sequence[CacheLayerMixin]
+    row: int
+    columns: Tensor | slice
+
+
+@dataclass(slots=True)
+class Row:
+    """`length` counts the tokens whose keys and values are cached: all but the last of `tokens`.
+
+    `cache` is None where the model's cache cannot be cut (recurrent states)."""
+
+    index: int
+    prompt_ids: tuple[int, ...]
+    tokens: list[int]
+    ties: int
+    exact: bool | None
+    nll: float | None
+    cache: KeyValues | None = None
+    decoded: bool = False  # whether a token came from decoding rather than from verification
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt_ids) + len(self.tokens) - 1
+
+    def append(self, token: int, margin: float) -> None:
+        self.tokens.append(token)
+        self.ties += margin < TIE_MARGIN
+
+    def finish_reason(self, stop_ids: frozenset[int], max_new_tokens: int) -> FinishReason | None:
+        """Why the turn is over; None while it is not."""
+        if self.tokens and self.tokens[-1] in stop_ids:
+            return "stop"
+        return "length" if len(self.tokens) >= max_new_tokens else None
+
+    def generation(self, reason: FinishReason) -> Generation:
+        return Generation(tuple(self.tokens), reason, self.exact, self.nll, self.ties)

@@ -1,0 +1,135 @@
+"""`ToolCallAccuracyEvaluator`: tool-call accuracy of any model object, by generation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tooltune.errors import UserError
+from tooltune.evaluate.prepare import (
+    Prepared,
+    is_full_tokenizer,
+    prepare_plainly,
+    prepare_samples,
+    render_samples,
+)
+from tooltune.evaluate.run import GenerationOptions, generation_stop_ids, run_samples, summarise
+from tooltune.render.turns import Renderer
+from tooltune.traces.load import Traces, load_traces, require_rows
+
+
+class ToolCallAccuracyEvaluator:
+    """Generates each held-out turn that calls tools, parses the calls, and scores them.
+
+    Keyword arguments are those of the reference evaluator: a source (`dataset_name` with `split`
+    and `revision`, or `path`); caps on traces read and samples scored; `max_new_tokens` a sample;
+    `max_prompt_tokens`, beyond which a sample is skipped as `prompt_too_long`; `sample_shard`
+    `(rank, world_size)` takes every `world_size`-th sample. `include_abstain` also scores the
+    turns that should not call. `run_on_fsdp2` is accepted for compatibility: evaluation runs
+    wherever the model object can generate.
+    """
+
+    METRIC_KEYS: ClassVar[tuple[str, ...]] = (
+        "has_call",
+        "name_correct",
+        "args_json_valid",
+        "args_field_recall",
+        "args_field_precision",
+        "args_exact_match",
+    )
+
+    def __init__(
+        self,
+        *,
+        dataset_name: str | None = None,
+        path: str | Path | Sequence[str | Path] | None = None,
+        split: str = "train",
+        revision: str | None = None,
+        format: str | None = None,
+        limit_dataset_samples: int | None = None,
+        max_eval_samples: int | None = None,
+        max_new_tokens: int = 256,
+        max_prompt_tokens: int | None = None,
+        do_sample: bool = False,
+        metric_prefix: str = "tool_call",
+        sample_shard: tuple[int, int] | None = None,
+        raise_on_cuda_oom: bool = True,
+        run_on_fsdp2: bool = True,
+        include_abstain: bool = False,
+    ) -> None:
+        if (dataset_name is None) == (path is None):
+            raise UserError(
+                "the evaluator needs exactly one source", fix="give `dataset_name` or `path`"
+            )
+        self._source: dict[str, Any] = {
+            "path": path,
+            "dataset_name": dataset_name,
+            "split": split,
+            "revision": revision,
+            "limit": limit_dataset_samples,
+            "format": format,
+        }
+        self.max_eval_samples = max_eval_samples
+        self.max_new_tokens = max_new_tokens
+        self.max_prompt_tokens = max_prompt_tokens
+        self.do_sample = do_sample
+        self.metric_prefix = metric_prefix.rstrip("/")
+        self.sample_shard = sample_shard
+        self.raise_on_cuda_oom = raise_on_cuda_oom
+        self.run_on_fsdp2 = run_on_fsdp2
+        self.include_abstain = include_abstain
+        self._traces: Traces | None = None
+        self.records: list[dict[str, Any]] = []  # of the last evaluation, as in samples.jsonl
+
+    def evaluate(self, model: Any, tokenizer: Any) -> dict[str, float]:
+        """Score `model`; every value is a float, rates in [0, 1].
+
+        `PREFIX/accuracy` is the share of turns wholly right, skipped ones counted as wrong;
+        `PREFIX/_count` + `PREFIX/_skipped` is its denominator, `PREFIX/_skip_REASON` says why.
+        A Hugging Face model is evaluated by draft-verified greedy decoding, anything else through
+        its own `generate`, or `forward` where it has none.
+
+        Raises: UserError for an unreadable source; torch.cuda.OutOfMemoryError under
+        `raise_on_cuda_oom`.
+        """
+        prepared, stops, call_format = self._prepare(tokenizer)
+        options = GenerationOptions(
+            max_new_tokens=self.max_new_tokens,
+            stop_ids=generation_stop_ids(tokenizer, model, stops),
+            call_format=call_format,
+            do_sample=self.do_sample,
+            raise_on_cuda_oom=self.raise_on_cuda_oom,
+        )
+        self.records = run_samples(model, tokenizer, prepared, options)
+        return summarise(self.records, prefix=self.metric_prefix)
+
+    def _prepare(self, tokenizer: Any) -> tuple[list[Prepared], Sequence[int], str | None]:
+        if self._traces is None:
+            self._traces = load_traces(
+                self._source["path"], **{k: v for k, v in self._source.items() if k != "path"}
+            )
+            require_rows(self._traces)
+        if is_full_tokenizer(tokenizer):
+            renderer = Renderer(tokenizer)
+            samples = render_samples(
+                self._traces, renderer, include_abstain=self.include_abstain
+            )
+            prepared = prepare_samples(
+                self._mine(samples), max_prompt_tokens=self.max_prompt_tokens
+            )
+            return prepared, renderer.stop_ids, renderer.profile.call_format
+        plain = prepare_plainly(
+            self._traces,
+            tokenizer,
+            include_abstain=self.include_abstain,
+            max_prompt_tokens=self.max_prompt_tokens,
+        )
+        return self._mine(plain), (), None
+
+    def _mine(self, items: list[Any]) -> list[Any]:
+        items = items[: self.max_eval_samples]
+        if self.sample_shard is None:
+            return items
+        rank, world_size = self.sample_shard
+        return items[rank::world_size]

@@ -1,0 +1,173 @@
+"""Load a model or its tokenizer by name: built-in, local directory or hub id.
+
+Code that travels with a model is never run (`trust_remote_code` stays off).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from tooltune.errors import UserError
+from tooltune.models import builtin
+from tooltune.models.quiet import quiet_transformers
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_T = TypeVar("_T")
+
+
+def resolve_model(name: str | Path) -> Path | str:
+    """The directory that `name` means, or the hub id itself.
+
+    Raises UserError for an unknown built-in name, a directory that is missing or holds no model,
+    and a string that is no hub id.
+    """
+    text = str(name)
+    if text.startswith(builtin.PREFIX):
+        return builtin.builtin_model(text)
+    path = Path(text).expanduser()
+    if path.exists():
+        return _model_directory(path)
+    if isinstance(name, str) and _HUB_ID.fullmatch(name):
+        return name
+    raise UserError(
+        f"model {text!r}: no such directory",
+        fix="give a Hugging Face model directory, a hub id such as Qwen/Qwen2.5-0.5B-Instruct, "
+        "or builtin:smollm2-135m-instruct",
+    )
+
+
+def _model_directory(path: Path) -> Path:
+    if (path / "config.json").is_file():
+        return path
+    if (path / "adapter_config.json").is_file():
+        raise UserError(
+            f"model {path} is a LoRA adapter, not a whole model",
+            fix="give the merged model beside it (model/consolidated) or merge it first",
+        )
+    hint = next((p.parent for p in sorted(path.glob("**/config.json"))), None) if path.is_dir() else None
+    raise UserError(
+        f"model {path} holds no config.json, so it is no Hugging Face model directory",
+        fix=f"did you mean {hint}?" if hint else "give the directory that save_pretrained wrote",
+    )
+
+
+def load_tokenizer(
+    name: str | Path, *, chat_template: str | Path | None = None
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of `name`, chat template inside.
+
+    `chat_template` replaces the tokenizer's own: Jinja text, or a path (a `Path`, or a string
+    without a brace). Raises UserError where no template is found, or nothing can be loaded.
+    """
+    source = resolve_model(name)
+    tokenizer = _load(name, "tokenizer", lambda: AutoTokenizer.from_pretrained(source))
+    if chat_template is not None:
+        tokenizer.chat_template = _template_text(chat_template)
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"the tokenizer of {name} has no chat template, so nobody can say what its prompts are",
+            fix="set chat_template to a Jinja file, or use the instruction-tuned model",
+        )
+    assert isinstance(tokenizer, PreTrainedTokenizerBase)
+    return tokenizer
+
+
+def load_model(
+    name: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    attn_implementation: str = "sdpa",
+) -> PreTrainedModel:
+    """The causal language model of `name` in evaluation mode, every weight of type `dtype`.
+
+    Raises UserError where nothing can be loaded, the model needs code of its own, or the files
+    lack weights (transformers would fill them with random numbers).
+    """
+    source = resolve_model(name)
+    model, info = _load(
+        name,
+        "model",
+        lambda: AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            output_loading_info=True,
+        ),
+    )
+    absent = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
+    if absent:
+        shown = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
+        raise UserError(
+            f"the weight files of {name} lack {shown}",
+            fix="use complete weights of a causal language model: missing ones would be random",
+        )
+    assert isinstance(model, PreTrainedModel)
+    return model.to(device).eval()  # type: ignore[arg-type]
+
+
+def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise UserError if the tokenizer can produce an id for which the model has no embedding."""
+    embedding = model.get_input_embeddings()
+    assert embedding is not None
+    rows = int(embedding.weight.shape[0])  # type: ignore[union-attr, arg-type]
+    token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    if largest >= rows:
+        raise UserError(
+            f"the tokenizer has token {token!r} with id {largest}, but the model has only {rows} "
+            "embedding rows",
+            fix="use the tokenizer that belongs to this model",
+        )
+
+
+def _template_text(template: str | Path) -> str:
+    if isinstance(template, str) and "{" in template:
+        return template
+    try:
+        return Path(template).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"cannot read the chat template {template}: {error}",
+            fix="set chat_template to a readable Jinja file or to the Jinja text itself",
+        ) from error
+
+
+def _load(name: str | Path, what: str, load: Callable[[], _T]) -> _T:
+    """Run a transformers loader quietly; what it cannot load becomes a UserError."""
+    try:
+        with quiet_transformers():
+            return load()
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise UserError(f"cannot load the {what} of {name}: {_first_line(error)}", fix=_fix(name, error)) from error
+
+
+def _first_line(error: Any) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _fix(name: str | Path, error: Exception) -> str:
+    text = str(error)
+    if "trust_remote_code" in text:
+        return "this model needs code from its repository, which is never run: use another model"
+    if isinstance(error, ImportError):
+        return "install the package that the message names"
+    if isinstance(error, OSError) and not Path(name).expanduser().exists():
+        return (
+            "check the hub id and the network (a gated model needs HF_TOKEN), or download it and "
+            "give its directory, or use builtin:smollm2-135m-instruct"
+        )
+    return "give a directory or hub id of a causal language model that transformers supports"

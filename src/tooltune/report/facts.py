@@ -1,0 +1,150 @@
+"""What a run was: model, data, rejections, tokens, time, gathered from its files."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tooltune.report.files import RunFiles
+from tooltune.report.numbers import count, number
+
+_MOST_CODES = 30
+
+
+@dataclass(frozen=True, slots=True)
+class RejectionRow:
+    """One code of the ledger: how many rows it took, and one of them as an example."""
+
+    code: str
+    count: int
+    example: str
+    reason: str
+
+
+def run_facts(files: RunFiles) -> list[tuple[str, str]]:
+    """(label, value) pairs for the page's list of facts; what the files do not hold is left out."""
+    train = [row for row in files.log if row.get("kind") == "train"]
+    steps = {row["step"]: row for row in train if isinstance(row.get("step"), int)}
+    facts = [
+        ("Base model", _word(_first(files, "base_name"))),
+        ("Tuned model", _word(_first(files, "tuned_name"))),
+        ("Optimizer steps", f"{max(steps):,}" if steps else None),
+        ("Training loss", _from_to([number(steps[s].get("loss")) for s in sorted(steps)])),
+        ("Validation loss", _from_to([number(r.get("loss")) for r in _of(files.log, "val")])),
+        ("Tokens forwarded", _total(steps.values(), "tokens")),
+        ("Tokens trained", _total(steps.values(), "trained_tokens")),
+        ("Time in steps", _seconds(steps.values())),
+        *_data_facts(files),
+    ]
+    return [(label, value) for label, value in facts if value]
+
+
+def rejection_rows(rejections: Iterable[Mapping[str, Any]]) -> list[RejectionRow]:
+    """The ledger by code, the most frequent first."""
+    rows = list(rejections)
+    counts = Counter(str(row.get("code")) for row in rows)
+    first = {str(row.get("code")): row for row in reversed(rows)}
+    return [
+        RejectionRow(
+            code,
+            n,
+            f"{first[code].get('file', '?')}, row {first[code].get('row', '?')}",
+            str(first[code].get("reason", "")),
+        )
+        for code, n in counts.most_common(_MOST_CODES)
+    ]
+
+
+def flatten(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """The leaves of a JSON object as (dotted key, text), for a table of the environment."""
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from flatten(item, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 5 s`, `2 h 0 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _of(log: Iterable[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
+    return [row for row in log if row.get("kind") == kind]
+
+
+def _word(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _first(files: RunFiles, key: str) -> Any:
+    """A model's name from the comparison, or from its evaluation's own metrics."""
+    named = (files.comparison or {}).get(key)
+    if named is not None:
+        return named
+    evaluation = files.base if key == "base_name" else files.tuned
+    return evaluation.metrics.get("model") if evaluation else None
+
+
+def _from_to(values: list[float | None]) -> str | None:
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    return f"{known[0]:.3f} → {known[-1]:.3f}" if len(known) > 1 else f"{known[0]:.3f}"
+
+
+def _sum(rows: Iterable[Mapping[str, Any]], key: str) -> float:
+    return sum(number(row.get(key)) or 0.0 for row in rows)
+
+
+def _total(rows: Iterable[Mapping[str, Any]], key: str) -> str | None:
+    total = _sum(rows, key)
+    return f"{total:,.0f}" if total else None
+
+
+def _seconds(rows: Iterable[Mapping[str, Any]]) -> str | None:
+    total = _sum(rows, "seconds")
+    return duration(total) if total else None
+
+
+def _data_facts(files: RunFiles) -> list[tuple[str, str | None]]:
+    facts: list[tuple[str, str | None]] = []
+    environment = files.environment or {}
+    read = _search(environment, "rows_read")
+    rejected = None if files.rejections is None else len(files.rejections)
+    if read is not None:
+        accepted = _search(environment, "rows_accepted")
+        if accepted is None and rejected is not None:
+            accepted = read - rejected
+        facts.append(("Rows read", f"{read:,}"))
+        facts.append(("Rows accepted", None if accepted is None else f"{accepted:,}"))
+    if rejected is not None:
+        facts.append(("Rows rejected", f"{rejected:,}"))
+    if isinstance(files.split, Mapping):
+        facts.extend(
+            (f"Split: {str(name).replace('_', ' ')}", count(len(ids), "trace"))
+            for name, ids in files.split.items()
+            if isinstance(ids, list)
+        )
+    elif isinstance(files.split, list):
+        facts.append(("Split: held out", count(len(files.split), "trace")))
+    return facts
+
+
+def _search(value: Any, key: str) -> int | None:
+    """The first whole number under `key` at any depth of nested objects."""
+    if not isinstance(value, Mapping):
+        return None
+    found = value.get(key)
+    if isinstance(found, int) and not isinstance(found, bool):
+        return found
+    deeper = (_search(item, key) for item in value.values())
+    return next((item for item in deeper if item is not None), None)

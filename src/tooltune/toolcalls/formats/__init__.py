@@ -1,0 +1,1 @@
+"""The call syntaxes of the model families, one file each."""

@@ -1,0 +1,95 @@
+"""Harmony calls (gpt-oss): messages with a channel and a recipient,
+`<|channel|>commentary to=functions.NAME <|constrain|>json<|message|>{…}<|call|>`.
+
+The recipient may stand before or after the channel, and in the role part
+(`<|start|>assistant to=functions.NAME<|channel|>…`). The `analysis` channel is reasoning, all
+other messages without a recipient are content.
+https://cookbook.openai.com/articles/openai-harmony
+"""
+
+from __future__ import annotations
+
+import re
+
+from tooltune.toolcalls.json_text import InvalidJSON, read_scanned, scan_json
+from tooltune.toolcalls.payload import as_arguments, broken
+from tooltune.toolcalls.scan import Attempt, Format, make_turn, turn_end
+from tooltune.toolcalls.types import ParsedTurn
+
+_START = "<|start|>"
+_BODY_END = re.compile(r"<\|(?:start|end|call|return|channel)\|>")
+_HEADER_END = re.compile(r"<\|(?:message|end|call|return|start)\|>")
+_RECIPIENT = re.compile(r"\bto=([^\s<]*+)")
+_CHANNEL = re.compile(r"<\|channel\|>\s*+([a-z]*+)")
+_IN_HEADER = re.compile(r"\A\s*+(?:<\|start\|>|<\|channel\|>|to=|assistant\b)")
+
+
+def parse(text: str) -> ParsedTurn:
+    """Take a turn apart. Never raises; linear time.
+
+    Text that begins with no header is the body of a message whose header the prompt held: content.
+    """
+    end = turn_end(text)
+    content: list[str] = []
+    reasoning: list[str] = []
+    attempts: list[Attempt] = []
+    pos = 0
+    if not _IN_HEADER.match(text, 0, end):
+        pos = _body_end(text, 0, end)
+        content.append(text[:pos])
+    while pos < end:
+        own_start = len(_START) if text.startswith(_START, pos, end) else 0
+        mark = _HEADER_END.search(text, pos + own_start, end)
+        stop = mark.start() if mark else end
+        header = text[pos:stop]
+        recipient = _RECIPIENT.search(header)
+        if mark is None or mark[0] != "<|message|>":
+            if recipient is not None:
+                attempts.append(Attempt(pos, stop, status="malformed" if mark else "unclosed"))
+            elif not _IN_HEADER.match(header):
+                content.append(header)
+            pos = stop if mark is None or mark[0] == _START else mark.end()
+            continue
+        channel = _CHANNEL.search(header)
+        body = mark.end()
+        if recipient is not None:
+            attempts.append(_read_call(text, pos, recipient[1], body, end))
+            pos = attempts[-1].end
+            continue
+        pos = _body_end(text, body, end)
+        is_reasoning = channel is not None and channel[1] == "analysis"
+        (reasoning if is_reasoning else content).append(text[body:pos])
+        pos = _skip_terminator(text, pos, end)
+    return make_turn(text, reasoning, [part + "\n" for part in content], attempts, "harmony")
+
+
+def _read_call(text: str, start: int, recipient: str, body: int, end: int) -> Attempt:
+    name = recipient.removeprefix("functions.") or None
+    after, whole = scan_json(text, body, end)
+    stop = _body_end(text, after if whole else body, end)
+    resume = _skip_terminator(text, stop, end)
+    if not whole:
+        attempt = broken(text, body, after, end, _BODY_END)
+        return attempt._replace(start=start, end=resume, name=name)
+    if text[after:stop].strip():
+        return Attempt(start, resume, name, status="invalid_json")
+    try:
+        arguments, status = as_arguments(read_scanned(text[body:after]))
+    except InvalidJSON:
+        return Attempt(start, resume, name, status="invalid_json")
+    if status == "ok" and name is None:
+        status = "missing_name"
+    return Attempt(start, resume, name, arguments or {}, arguments is not None, status)
+
+
+def _body_end(text: str, start: int, end: int) -> int:
+    mark = _BODY_END.search(text, start, end)
+    return mark.start() if mark else end
+
+
+def _skip_terminator(text: str, pos: int, end: int) -> int:
+    mark = _BODY_END.match(text, pos, end)
+    return mark.end() if mark and mark[0] not in (_START, "<|channel|>") else pos
+
+
+FORMAT = Format("harmony", ("<|channel|>", "<|message|>"), parse)

@@ -1,0 +1,78 @@
+"""From generated text to tool calls: which family wrote it, what it called, what it said beside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tooltune.errors import UserError
+from tooltune.toolcalls.formats import bare_json, harmony, hermes, llama3, mistral
+from tooltune.toolcalls.scan import Format
+from tooltune.toolcalls.tools import Tools, tool_schemas
+from tooltune.toolcalls.types import ParsedToolCall, ParsedTurn
+
+FORMATS: dict[str, Format] = {
+    "hermes": hermes.FORMAT,
+    "llama3": llama3.FORMAT,
+    "mistral": mistral.FORMAT,
+    "harmony": harmony.FORMAT,
+    "bare_json": bare_json.FORMAT,
+}
+
+
+def parse_tool_calls(
+    text: str, format: str | None = None, tools: Tools | None = None
+) -> list[ParsedToolCall]:
+    """Every attempt at a tool call in `text`, in order, one record each.
+
+    Decode with special tokens kept, or the markers of most families vanish. Calls inside
+    reasoning are prose and not reported. See `parse_turn` for the arguments.
+    """
+    return list(parse_turn(text, format, tools).calls)
+
+
+def parse_turn(text: str, format: str | None = None, tools: Tools | None = None) -> ParsedTurn:
+    """Take a generated turn apart into reasoning, content and calls.
+
+    `format` is a name in `FORMATS`; `None` lets the markers decide, and reads bare JSON objects
+    where no marked call is found. With `tools` (OpenAI dictionaries, wrapped or bare, or
+    `Tool`s), a well-formed call of any other name has the status `unknown_tool`.
+
+    No text makes it raise, and time is linear in the text. Raises `UserError` for a format that
+    does not exist and for a tool without a name.
+    """
+    turn = _detect(text) if format is None else _format(format).parse(text)
+    if tools is None:
+        return turn
+    known = tool_schemas(tools)
+    calls = tuple(
+        replace(call, status="unknown_tool")
+        if call.status == "ok" and call.name not in known
+        else call
+        for call in turn.calls
+    )
+    return replace(turn, calls=calls)
+
+
+def _format(name: str) -> Format:
+    if name not in FORMATS:
+        raise UserError(
+            f"unknown tool-call format {name!r}",
+            fix=f"use one of {', '.join(FORMATS)}, or none to detect it from the text",
+        )
+    return FORMATS[name]
+
+
+def _detect(text: str) -> ParsedTurn:
+    """Read `text` by the family whose first call stands first (markers may occur in strings)."""
+    marked = [
+        found.parse(text)
+        for found in FORMATS.values()
+        if any(marker in text for marker in found.markers)
+    ]
+    with_calls = [turn for turn in marked if turn.calls]
+    if with_calls:
+        return min(with_calls, key=lambda turn: turn.calls[0].span)
+    if any(turn.format == "harmony" for turn in marked):
+        return next(turn for turn in marked if turn.format == "harmony")
+    turn = bare_json.parse(text)
+    return turn if turn.calls else replace(turn, format=None)

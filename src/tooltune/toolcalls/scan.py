@@ -1,0 +1,142 @@
+"""The walk over a generated turn that all marker families share.
+
+Reasoning and calls are found in one pass from left to right: a marker inside a think block is
+prose, and `</think>` inside a call's JSON string is data. Which comes first decides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from tooltune.toolcalls.types import ParsedToolCall, ParsedTurn, Status
+
+THINK_END = "</think>"
+CONTROL_TOKENS = (
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<|call|>",
+    "<|return|>",
+    "<end_of_turn>",
+    "<eos>",
+    "</s>",
+    "<pad>",
+    "<|pad|>",
+)
+"""What may stand behind a turn: stop and padding tokens of the families."""
+
+
+class Attempt(NamedTuple):
+    """One attempt at a call: what it says and where it stands in the text."""
+
+    start: int
+    end: int
+    name: str | None = None
+    arguments: dict[str, Any] = {}  # noqa: RUF012  (a tuple field: never written to)
+    valid_json: bool = False
+    status: Status = "malformed"
+
+
+class Reading(NamedTuple):
+    """What a family read at one opener: its attempts, and the index where reading goes on.
+
+    Without attempts the text was prose and stays in the content.
+    """
+
+    attempts: Sequence[Attempt]
+    end: int
+
+
+class Format(NamedTuple):
+    """A call syntax: `markers` are strings one of which every text with a call contains."""
+
+    name: str
+    markers: tuple[str, ...]
+    parse: Callable[[str], ParsedTurn]
+
+
+def scan_turn(
+    text: str, opener: str, read: Callable[[str, int, int], Reading], name: str
+) -> ParsedTurn:
+    """Take a turn apart, in time linear in `text` as long as `read` moves on by what it reads.
+
+    `opener` is a regular expression that matches where a call may begin; `read(text, start, end)`
+    reads from there and never past `end`, where trailing control tokens begin.
+
+    Reasoning is `<think>…</think>`; everything up to a `</think>` that was never opened (the
+    prompt ended inside the block); everything after a `<think>` that is never closed.
+    """
+    marks = re.compile(rf"(<think>)|({THINK_END})|{opener}")
+    end = turn_end(text)
+    content: list[str] = []
+    reasoning: list[str] = []
+    attempts: list[Attempt] = []
+    pos = 0
+    while mark := marks.search(text, pos, end):
+        start = mark.start()
+        if mark[1]:
+            close = text.find(THINK_END, mark.end(), end)
+            stop, resume = (end, end) if close < 0 else (close, close + len(THINK_END))
+            content.append(text[pos:start])
+            reasoning.append(text[mark.end() : stop])
+        elif mark[2]:
+            resume = mark.end()
+            if reasoning:
+                content.append(text[pos:resume])
+            else:
+                reasoning.append(text[:start])
+                content.clear()
+                attempts.clear()
+        else:
+            found, resume = read(text, start, end)
+            content.append(text[pos : start if found else resume])
+            if len(found) == 1:
+                found = [found[0]._replace(start=start, end=resume)]
+            attempts.extend(found)
+        pos = resume
+    content.append(text[pos:end])
+    return make_turn(text, reasoning, content, attempts, name)
+
+
+def make_turn(
+    text: str,
+    reasoning: Sequence[str],
+    content: Sequence[str],
+    attempts: Sequence[Attempt],
+    name: str,
+) -> ParsedTurn:
+    """Put the pieces of a turn together; blank reasoning is none."""
+    calls = tuple(
+        ParsedToolCall(
+            name=attempt.name,
+            arguments=attempt.arguments or {},
+            arguments_valid_json=attempt.valid_json,
+            raw=text[attempt.start : attempt.end],
+            status=attempt.status,
+            span=(attempt.start, attempt.end),
+        )
+        for attempt in attempts
+    )
+    thoughts = "\n".join(part.strip() for part in reasoning).strip()
+    return ParsedTurn(thoughts or None, "".join(content).strip(), calls, name)
+
+
+def turn_end(text: str) -> int:
+    """The index where trailing control tokens and white space begin."""
+    end = len(text)
+    while end:
+        if text[end - 1].isspace():
+            end -= 1
+            continue
+        for token in CONTROL_TOKENS:
+            if text.endswith(token, 0, end):
+                end -= len(token)
+                break
+        else:
+            break
+    return end

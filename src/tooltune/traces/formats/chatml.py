@@ -1,0 +1,38 @@
+"""Chatml traces: `messages` of `role` and `content`, calls and results as turns of their own.
+
+As ms-swift documents its agent format (AI-ModelScope/function-calling-chatml):
+
+    {"tools": "[...]",
+     "messages": [{"role": "user", "content": "..."},
+                  {"role": "tool_call", "content": "{\\"name\\": ..., \\"arguments\\": ...}"},
+                  {"role": "tool_response", "content": "..."},
+                  {"role": "assistant", "content": "..."}]}
+
+Everything that OpenAI messages may hold is read too, so mixed rows lose nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tooltune.traces.formats import openai
+from tooltune.traces.formats.common import Kind, read_conversation
+from tooltune.traces.types import Trace
+
+OWN_KINDS: dict[str, Kind] = {
+    "tool_call": "call",
+    "function_call": "call",
+    "tool_response": "tool",
+    "tool_result": "tool",
+    "function_response": "tool",
+    "observation": "tool",
+    "model": "assistant",
+}
+"""Roles by which this format is told from OpenAI's."""
+
+KINDS: dict[str, Kind] = {**openai.KINDS, **OWN_KINDS}
+
+
+def read(row: Any) -> Trace:
+    """Read one row. Raises `RowError` with the code and the place of what is wrong."""
+    return read_conversation(row, KINDS, role="role", content="content")

@@ -1,0 +1,95 @@
+"""Removes secrets *by value* from whatever is written: configs, logs, environment files, reports.
+
+Known are the values of environment variables that are named like secrets, the shapes of common
+access keys, passwords in URLs, and mapping keys that are named like secrets.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+MASK = "***"
+_SHORTEST = 8  # a shorter value ("true", "1234") would be cut out of innocent text
+
+_SECRET_VARIABLE = re.compile(
+    r"(^|_)(TOKEN|API_?KEY|SECRET|SECRET_KEY|ACCESS_KEY|PRIVATE_KEY|PASSWORD|PASSWD|CREDENTIALS?)$"
+)
+_SECRET_KEY = re.compile(
+    r"^(.*[_-])?(api[_-]?key|secret|secret[_-]key|access[_-]key|private[_-]key|password|passwd|"
+    r"credentials?|authorization|(auth|access|api|hf|bearer|refresh)[_-]?token|token)$",
+    re.IGNORECASE,
+)
+_NOT_SECRET_KEY = re.compile(r"^(.*_)?(bos|eos|pad|unk|sep|cls|mask|stop|image)_token$", re.I)
+_SHAPES = (
+    (re.compile(r"(?<=://)[^/?#\s\"'<>]+(?=@)"), MASK),
+    (
+        re.compile(
+            r"(?i)([?&](?:api_?key|key|token|access_token|auth|signature|sig|"
+            r"x-amz-signature|password)=)[^&\s#\"']+"
+        ),
+        rf"\1{MASK}",
+    ),
+    (re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{8,}"), rf"\1{MASK}"),
+    (
+        re.compile(
+            r"\b(?:hf_[A-Za-z0-9]{20,}|sk-[\w-]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|"
+            r"github_pat_\w{20,}|AKIA[0-9A-Z]{16}|xox[abpr]-[\w-]{10,}|AIza[\w-]{35})"
+        ),
+        MASK,
+    ),
+)
+
+
+def scrub(value: Any) -> Any:
+    """A copy of a JSON-like value in which every known secret is replaced by `***`.
+
+    Strings inside mappings, lists and tuples are scrubbed; other values pass unchanged.
+    """
+    if isinstance(value, str):
+        return scrub_text(value)
+    if isinstance(value, Mapping):
+        return {
+            scrub_text(key) if isinstance(key, str) else key: (
+                MASK if _is_secret_key(key) and isinstance(item, str) and item else scrub(item)
+            )
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [scrub(item) for item in value]
+    return value
+
+
+def scrub_text(text: str) -> str:
+    """`text` with every known secret replaced by `***`."""
+    for secret in environment_secrets():
+        text = text.replace(secret, MASK)
+    for shape, replacement in _SHAPES:
+        text = shape.sub(replacement, text)
+    return text
+
+
+def environment_secrets() -> tuple[str, ...]:
+    """Values of this process's secret-looking variables, longest first (one may hold another)."""
+    found = {
+        value
+        for name, value in os.environ.items()
+        if len(value) >= _SHORTEST and _is_secret_variable(name)
+    }
+    return tuple(sorted(found, key=len, reverse=True))
+
+
+@cache
+def _is_secret_variable(name: str) -> bool:
+    return _SECRET_VARIABLE.search(name.upper()) is not None
+
+
+def _is_secret_key(key: object) -> bool:
+    return (
+        isinstance(key, str)
+        and _SECRET_KEY.match(key) is not None
+        and _NOT_SECRET_KEY.match(key) is None
+    )

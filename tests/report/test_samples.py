@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.report.fabricate import correct, sample_pair
+from tooltune.report.files import Evaluation
+from tooltune.report.samples import clip, view_samples
+
+STATE = {
+    (False, True): "fixed",
+    (True, False): "broken",
+    (True, True): "right",
+    (False, False): "wrong",
+}
+
+
+def evaluations(n: int, seed: int = 0) -> tuple[Evaluation, Evaluation]:
+    rng = random.Random(seed)
+    pairs = [sample_pair(i, rng) for i in range(n)]
+    return (
+        Evaluation({}, tuple(base for base, _ in pairs)),
+        Evaluation({}, tuple(tuned for _, tuned in pairs)),
+    )
+
+
+@given(st.integers(0, 30), st.integers(0, 5))
+def test_states_kinds_and_flips_count_what_the_verdicts_say(n: int, seed: int) -> None:
+    base, tuned = evaluations(n, seed)
+    view = view_samples(base, tuned)
+    pairs = list(zip(base.samples, tuned.samples, strict=True))
+    states = [STATE[correct(b), correct(t)] for b, t in pairs]
+    assert view.states == Counter(states)
+    assert view.kinds == Counter(t["kind"] for _, t in pairs)
+    assert view.flips == Counter(
+        state
+        for state, (_, t) in zip(states, pairs, strict=True)
+        if t["dataset"] == "held_out" and t["kind"] == "call"
+    )
+    assert [row["state"] for row in view.data["rows"]] == states
+
+
+def test_samples_are_joined_by_id_whatever_their_order() -> None:
+    base, tuned = evaluations(12)
+    backwards = replace(tuned, samples=tuned.samples[::-1])
+    assert view_samples(base, backwards).data["rows"] == view_samples(base, tuned).data["rows"]
+
+
+def test_the_same_id_in_two_data_sets_is_two_samples() -> None:
+    base, tuned = evaluations(1)
+    other = {**tuned.samples[0], "dataset": "other"}
+    view = view_samples(base, replace(tuned, samples=(*tuned.samples, other)))
+    assert (view.n_samples, view.states["unpaired"]) == (2, 1)
+    assert view.datasets == ("held_out", "other")
+
+
+def test_a_sample_in_one_evaluation_only_is_neither_fixed_nor_broken() -> None:
+    base, tuned = evaluations(10)
+    view = view_samples(base, replace(tuned, samples=tuned.samples[3:]))
+    assert view.states["unpaired"] == 3
+    assert view.data["rows"][0]["tuned"] is None
+
+
+def test_one_evaluation_alone_has_right_and_wrong_samples() -> None:
+    _, tuned = evaluations(10)
+    view = view_samples(None, tuned)
+    assert not view.paired
+    assert set(view.states) <= {"right", "wrong"}
+    assert view.states["right"] == sum(map(correct, tuned.samples))
+
+
+def test_messages_and_tools_that_samples_share_are_stored_once() -> None:
+    base, tuned = evaluations(20)
+    data = view_samples(base, tuned).data
+    assert len(data["tools"]) == 2
+    first = data["rows"][0]
+    original: list[dict[str, Any]] = tuned.samples[0]["prompt_messages"]
+    assert [data["messages"][i]["text"] for i in first["messages"]] == [
+        message["content"] for message in original
+    ]
+    assert len(data["messages"]) < 20 + 5
+
+
+@given(st.text(max_size=30), st.integers(1, 20))
+def test_clipped_text_says_how_much_is_left_out(text: str, limit: int) -> None:
+    short = clip(text, limit)
+    if len(text) <= limit:
+        assert short == text
+    else:
+        assert short == f"{text[:limit]}\n… {len(text) - limit} characters more"
+
+
+def test_long_texts_are_cut_and_many_samples_share_one_budget() -> None:
+    base, tuned = evaluations(3)
+    long = [{**row, "text": "x" * 50_000} for row in tuned.samples]
+    side = view_samples(base, replace(tuned, samples=tuple(long))).data["rows"][0]["tuned"]
+    assert len(side["text"]) < 4_100
+    assert side["text"].endswith("… 46,000 characters more")
+
+
+def test_many_long_texts_are_cut_shorter_until_the_page_keeps_to_its_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tooltune.report.samples._PAGE_CHARACTERS", 60_000)
+    base, tuned = evaluations(20)
+    long = replace(tuned, samples=tuple({**row, "text": "x" * 50_000} for row in tuned.samples))
+    data = view_samples(base, long).data
+    assert len(json.dumps(data)) < 60_000
+    assert len(data["rows"]) == 20
+
+
+def test_beyond_the_most_rows_flips_are_kept_and_everything_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tooltune.report.samples._MAX_ROWS", 30)
+    base, tuned = evaluations(40)
+    view = view_samples(base, tuned)
+    flips = view.states["fixed"] + view.states["broken"]
+    listed = Counter(row["state"] for row in view.data["rows"])
+    assert 0 < flips <= 30
+    assert (view.n_samples, view.n_omitted, sum(listed.values())) == (40, 10, 30)
+    assert listed["fixed"] + listed["broken"] == flips
+
+
+def test_fields_of_the_wrong_type_are_shown_as_text_or_left_out() -> None:
+    odd = {
+        "sample_id": "t/1",
+        "verdict": {"correct": "yes", "reasons": "none", "outcome": 3},
+        "prompt_messages": ["x", {"role": "user", "content": [{"type": "text", "text": "hi"}]}],
+        "tools": {"name": "f"},
+        "gt_tool_calls": None,
+        "calls": [{"name": 5, "arguments": "{"}],
+        "text": None,
+    }
+    (row,) = view_samples(None, Evaluation({}, (odd,))).data["rows"]
+    assert row["tuned"]["correct"] is False
+    assert row["question"] == '[{"type": "text", "text": "hi"}]'
+    assert row["tuned"]["calls"][0]["actual"] == "5"
