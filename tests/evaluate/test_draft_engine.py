@@ -71,7 +71,9 @@ def _recurrent_and_attention() -> Any:
     from transformers import Lfm2Config, Lfm2ForCausalLM
 
     kinds = ["conv", "full_attention"]
-    return Lfm2ForCausalLM(Lfm2Config(**_sizes(), layer_types=kinds, block_auto_adjust_ff_dim=False))
+    return Lfm2ForCausalLM(
+        Lfm2Config(**_sizes(), layer_types=kinds, block_auto_adjust_ff_dim=False)
+    )
 
 
 MODELS: dict[str, Callable[[], Any]] = {

@@ -101,7 +101,7 @@ def _answer(abstain: bool, right: bool, truth: Row, *, weak: bool) -> Row:
         given: Row = dict(truth["arguments"])
         if not right:
             given = {"city": given["city"].lower(), "days": 3, "hourly": True}
-            reasons = ["unexpected_call"] if abstain else ["wrong_value: city", "missing: unit"]
+            reasons = ["extra_call"] if abstain else ["missing_argument", "wrong_value"]
         made = {"name": truth["name"], "arguments": given}
         calls, text, outcome = [{**made, "status": "ok", "raw": ""}], call_text(made), "call"
     elif not right:
@@ -122,6 +122,7 @@ def entry(base: float, tuned: float, margin: float = 0.08) -> Row:
         "tuned": tuned,
         "difference": difference,
         "ci95": [difference - margin, difference + margin],
+        "n": 92,
     }
 
 
@@ -150,9 +151,7 @@ def comparison_of(base: list[Row], tuned: list[Row]) -> Row:
         "tool_call/args_field_recall": entry(0.15, 0.9),
         "tool_call/malformed_rate": entry(0.3, 0.02),
         "tool_call/name_correct": entry(0.5, 0.52),
-        "tool_call/_count": entry(len(held_out), len(held_out)),
-        "tool_call/_skipped": entry(0, 0),
-        "n_samples": len(base),
+        "n_samples": sum(row["dataset"] == "held_out" for row in base),
         "n_call_turns": len(held_out),
         "n_traces": len({row["example_id"] for row in base}),
         "base_name": "builtin:smollm2-135m-instruct",
@@ -213,12 +212,13 @@ def fabricate_run(folder: Path, n: int = 40, change: Callable[[Row], Row] = lamb
         metrics = {"model": comparison[f"{side}_name"], "n_samples": n, "n_traces": n // 2}
         metrics |= {k: v[side] for k, v in comparison.items() if k.startswith("tool_call/")}
         metrics["tool_call/unseen_tools/accuracy"] = 0.25
+        metrics |= {"tool_call/_count": 40, "tool_call/_skipped": 1}
         (folder / f"eval/{tag}/metrics.json").write_text(json.dumps(metrics))
     (folder / "comparison.json").write_text(json.dumps(comparison))
     write_rows(folder / "metrics.jsonl", log_rows())
     (folder / "config.yaml").write_text("model: builtin:smollm2-135m-instruct\npeft: {dim: 16}\n")
     (folder / "environment.json").write_text(
-        json.dumps({"versions": {"torch": "2.13.0"}, "data": {"rows_read": 303}})
+        json.dumps({"packages": {"torch": "2.13.0"}, "rows": {"read": 303, "accepted": 300}})
     )
     write_rows(
         folder / "ledger.jsonl",
@@ -228,5 +228,6 @@ def fabricate_run(folder: Path, n: int = 40, change: Callable[[Row], Row] = lamb
             {"file": "a.json", "row": 11, "code": "unknown_role", "reason": "role 'critic'"},
         ],
     )
-    (folder / "split.json").write_text(json.dumps({"held_out": ["trace-0", "trace-1"]}))
+    split = {"n_train": 280, "n_held_out": 2, "held_out": ["trace-0", "trace-1"]}
+    (folder / "split.json").write_text(json.dumps(split))
     return Run(folder, base, tuned, comparison)

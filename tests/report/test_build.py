@@ -78,9 +78,9 @@ def test_the_page_shows_headline_metrics_curves_facts_and_extra_data_sets(run: R
         "Rows rejected 3",
         "unknown_role 2",
         "Tokens trained 60,000",
-        "Time in steps 4 min 24 s",
-        "Split: held out 2 traces",
-        "versions.torch 2.13.0",
+        "Time in training steps 4 min 24 s",
+        "Traces held out 2",
+        "packages.torch 2.13.0",
         "peft: {dim: 16}",
     ):
         assert words in page.text, words

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tooltune.report.diff import diff_calls, same_json
+from tooltune.report.diff import diff_calls
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab", max_size=2),
@@ -79,9 +79,20 @@ def test_a_call_without_a_name_is_shown_as_nameless() -> None:
     assert (diff.state, diff.actual_name) == ("extra", "(no name)")
 
 
-def test_true_is_not_one_but_one_is_one_point_zero() -> None:
-    assert not same_json(True, 1)
-    assert not same_json({"a": [True]}, {"a": [1]})
-    assert same_json({"a": 1, "b": [2.0]}, {"b": [2], "a": 1.0})
-    assert not same_json("1", 1)
-    assert not same_json([1], [1, 2])
+def test_equality_is_that_of_the_score() -> None:
+    truth = call("f", a=True, b=1, c={"x": [1], "y": 2}, d="1")
+    (diff,) = diff_calls([truth], [call("f", a=1, b=1.0, c={"y": 2, "x": [1]}, d=1)])
+    assert {a.key: a.state for a in diff.arguments} == {
+        "a": "wrong",
+        "b": "same",
+        "c": "same",
+        "d": "wrong",
+    }
+
+
+def test_arguments_nested_beyond_reason_are_shown_as_such() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    (diff,) = diff_calls([], [call("f", x=deep)])
+    assert diff.arguments[0].actual == "(nested too deeply to show)"

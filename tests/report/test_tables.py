@@ -20,13 +20,16 @@ ACCURACY = {
 
 
 def test_the_headline_says_the_numbers_of_the_comparison() -> None:
-    told = headline({"tool_call/accuracy": ACCURACY, "n_call_turns": 92, "n_traces": 1}, {})
+    basis = {"n_samples": 122, "n_call_turns": 92, "n_traces": 1}
+    told = headline({"tool_call/accuracy": ACCURACY, **basis}, {})
     assert told.base
     assert told.tuned
     assert (told.base.text, told.tuned.text) == ("4.3%", "72.8%")
     assert (told.difference, told.interval) == ("+68.5 points", "+58.7 to +77.2")
     assert told.tuned.interval == "62.9 to 81.0%"
-    assert "92 turns that should call a tool, from 1 trace " in told.sentences[1]
+    assert told.sentences[1] == (
+        "Measured on 1 trace: 92 turns that should call a tool and 30 that should not."
+    )
     assert "fixed 65 and broke 2" in told.sentences[2]
     assert "almost never" in told.sentences[2]
     assert "p < 0.0001" in told.sentences[2]
@@ -59,7 +62,7 @@ def test_only_an_interval_without_zero_is_a_difference(
 
 
 def test_fewer_malformed_calls_are_better() -> None:
-    (table,) = metric_tables({"tool_call/malformed_rate": entry(0.3, 0.02)})
+    (table,) = metric_tables({"tool_call/malformed_rate": entry(0.3, 0.02)}, {})
     assert table.rows[0].trend == "better"
     assert table.rows[0].difference == f"{MINUS}28.0"
 
@@ -73,24 +76,29 @@ def test_extra_data_sets_have_tables_of_their_own_and_unknown_metrics_come_last(
             "tool_call/unseen_tools/accuracy": entry(0.9, 0.9),
             "n_samples": 7,
             "datasets": {"unseen_tools": {"tool_call/accuracy": entry(0.0, 0.4)}},
-        }
+        },
+        comparison_from_metrics(
+            {"tool_call/_count": 92, "tool_call/unseen_tools/_count": 9},
+            {"tool_call/_count": 90, "tool_call/unseen_tools/_count": 9},
+        ),
     )
     assert [row.key for row in main.rows] == ["accuracy", "novel_metric"]
     assert main.rows[0].tuned == "50.0%"
-    assert main.counts == (("skip_too_long", "0", "2"),)
+    assert main.counts == (("count", "92", "90"), ("skip_too_long", "0", "2"))
+    assert extra.counts == (("count", "9", "9"),)
     assert (extra.dataset, extra.rows[0].tuned) == ("unseen_tools", "40.0%")
 
 
 def test_values_that_are_missing_or_not_finite_show_as_a_dash() -> None:
     broken = {"base": None, "tuned": float("nan"), "difference": None, "ci95": [None, 1]}
-    (table,) = metric_tables({"tool_call/accuracy": broken})
+    (table,) = metric_tables({"tool_call/accuracy": broken}, {})
     row = table.rows[0]
     assert (row.base, row.tuned, row.difference, row.interval) == (DASH, DASH, DASH, "")
     assert headline({"tool_call/accuracy": broken}, {}).base is None
 
 
 def test_a_loss_is_no_percentage() -> None:
-    (table,) = metric_tables({"val_loss": entry(2.0, 0.5)})
+    (table,) = metric_tables({"val_loss": entry(2.0, 0.5)}, {})
     assert (table.rows[0].base, table.rows[0].difference) == ("2.000", f"{MINUS}1.500")
     assert table.rows[0].trend == "better"
 

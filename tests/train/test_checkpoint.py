@@ -224,6 +224,8 @@ def test_a_link_to_an_incomplete_checkpoint_is_refused(store: CheckpointStore) -
     lose(save(store, 3))
     with pytest.raises(ValueError, match="must not point"):
         store.link(LOWEST_VAL, "epoch_0_step_3")
+    complete = [step for step in (1, 2, 3) if store.is_complete(checkpoint_name(0, step))]
+    assert complete == [1]
     assert store.resolve(LOWEST_VAL) is None
 
 

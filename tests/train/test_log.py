@@ -192,11 +192,12 @@ class Clock:
 def shown(tmp_path: Path, *, terminal: bool, every: int = 1, done: int = 0) -> str:
     out, clock = io.StringIO(), Clock()
     console = Console(file=out, force_terminal=terminal, width=140)
-    progress = Progress(100, console=console, every=every, clock=clock, done=done)
+    progress = Progress(100, console=console, every=every, clock=clock)
+    clock.now += 1000  # loading and the first evaluation are no part of a step
     with RunLog(tmp_path, progress=progress) as log:
         for number in range(done + 1, done + 8):
             clock.now += 2
-            step(log, number)
+            step(log, number, seconds=2.0)
         log.metrics({"step": 7, "kind": "tool_call", "tool_call/accuracy": 0.5, "loss": None})
         log.warning("careful [red]not markup[/red]")
     return out.getvalue()
@@ -206,7 +207,7 @@ def test_without_a_terminal_each_step_is_a_plain_line(tmp_path: Path) -> None:
     text = shown(tmp_path, terminal=False)
     assert "\x1b" not in text
     assert text.splitlines()[0] == (
-        "step 1/100  loss 1.5000  lr 1.00e-04  grad 0.50  200 tok/s (50 trained)  eta 3:18"
+        "step 1/100  loss 1.5000  lr 1.00e-04  grad 0.50  50 tok/s (12 trained)  eta 3:18"
     )
     assert "step 7/100" in text
     assert "eta 3:06" in text

@@ -135,6 +135,7 @@ def test_optimizer_state_round_trips_with_values_dtypes_and_kinds(
     parameters, optimizer = optimized(0, 3)
     save_optimizer(optimizer, parameters, tmp_path)
     others, other = optimized(1, 1)
+    other.param_groups[0]["lr"] = 9.0
     load_optimizer(other, others, tmp_path)
     assert optimizer.state, "nothing was tested"
     for name, parameter in parameters.items():
@@ -151,6 +152,17 @@ def test_optimizer_state_round_trips_with_values_dtypes_and_kinds(
         without = [{k: v for k, v in g.items() if k != "params"} for g in (group, loaded_group)]
         assert without[0] == without[1]
         assert [type(v) for v in without[0].values()] == [type(without[1][k]) for k in without[0]]
+
+
+def test_the_state_of_an_optimizer_that_never_stepped_replaces_what_is_there(
+    tmp_path: Path,
+) -> None:
+    _, fresh_masters, fresh = set_up(0, torch.float32)
+    save_optimizer(fresh, fresh_masters.parameters(), tmp_path)
+    model, masters, optimizer = set_up(1, torch.float32)
+    train(model, masters, optimizer, 1)
+    load_optimizer(optimizer, masters.parameters(), tmp_path)
+    assert not optimizer.state
 
 
 def test_state_follows_names_when_the_order_differs(tmp_path: Path) -> None:

@@ -223,6 +223,23 @@ def test_a_chained_call_takes_from_a_result_what_was_not_known_before(
         assert any(not says(texts[0], value) for value in values(second[1].arguments))
 
 
+def test_nothing_is_looked_up_that_an_earlier_part_of_the_conversation_told(
+    episodes: dict[Side, list[Episode]],
+) -> None:
+    for episode in everything(episodes):
+        messages = episode.trace.messages
+        calls = [
+            json.dumps(call.to_openai()["function"]) for _, call in calls_with_context(episode)
+        ]
+        assert len(set(calls)) == len(calls)
+        if not re.search(r"au1t1ta$", shape(messages)):
+            continue
+        start = max(i for i, message in enumerate(messages) if message.role == "user")
+        told = "\n".join(message.content or "" for message in messages[:start])
+        for value in values(messages[start + 3].tool_calls[0].arguments):
+            assert says(messages[start].content or "", value) or not says(told, value)
+
+
 def test_results_answer_their_calls_by_id_in_order(episodes: dict[Side, list[Episode]]) -> None:
     for episode in everything(episodes):
         made = [(c.id, c.name) for m in episode.trace.messages for c in m.tool_calls]
@@ -262,3 +279,14 @@ def test_draws_that_never_work_out_end_with_an_error(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(generate, "_attempt", refuse)
     with pytest.raises(RuntimeError, match="no new"):
         generate_traces(1, seed=0, split="train")
+
+
+def test_a_trace_that_was_drawn_before_is_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = generate._attempt
+
+    def same_for_every_index(key: str, *rest: Any) -> Episode:
+        attempt = key.rsplit("/", 1)[1]
+        return real(attempt, "one_call", "train", TRAINING_WORLDS[0], None)
+
+    monkeypatch.setattr(generate, "_attempt", same_for_every_index)
+    assert len({trace.id for trace in generate_traces(20, seed=0, split="train")}) == 20

@@ -20,6 +20,8 @@ __all__ = ["compare_evaluations", "load_evaluation", "render_table", "write_comp
 
 Sample = Mapping[str, Any]
 Pair = tuple[Sample, Sample]
+Scored = Sequence[tuple[float, float, Sample]]
+"""A metric's value on either side, and the sample it is of."""
 
 _PREFIX = "tool_call/"
 _MAIN = "held_out"
@@ -119,11 +121,8 @@ def _section(pairs: Sequence[Pair]) -> dict[str, Any]:
     }
 
 
-Scored = Sequence[tuple[float, float, Sample]]
-
-
 def _entry(scored: Scored) -> dict[str, Any]:
-    base, tuned = (fmean(row[side] for row in scored) for side in (0, 1))
+    base, tuned = fmean(row[0] for row in scored), fmean(row[1] for row in scored)
     return {
         "base": base,
         "tuned": tuned,
@@ -137,7 +136,7 @@ def _entry(scored: Scored) -> dict[str, Any]:
 
 def _rates(scored: Scored) -> dict[str, Any]:
     n = len(scored)
-    base_right, tuned_right = (sum(row[side] == 1 for row in scored) for side in (0, 1))
+    base_right, tuned_right = sum(row[0] == 1 for row in scored), sum(row[1] == 1 for row in scored)
     base_only = sum(base > tuned for base, tuned, _ in scored)
     tuned_only = sum(tuned > base for base, tuned, _ in scored)
     return {

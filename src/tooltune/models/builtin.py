@@ -111,6 +111,7 @@ def _write_smollm2(gguf: Path, template: str, directory: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig
 
     from tooltune.models.quiet import quiet_transformers
+    from tooltune.models.save import save_tokenizer
 
     # The GGUF reader draws a bar that no setting turns off, hence the redirection.
     with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):

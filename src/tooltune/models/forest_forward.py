@@ -6,7 +6,7 @@ Both return the same form, so that the loss does not care which one ran:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from tooltune.models.path_attention import plan_segments
 from tooltune.models.save import base_model
 from tooltune.render.forest import Ints, TokenForest
 
-Model = PreTrainedModel | PeftModel
+Model: TypeAlias = PreTrainedModel | PeftModel
 _ROPE_BY_LENGTH = ("dynamic", "longrope")
 # Configuration keys of layers that carry a state along the row, or attend otherwise.
 _NOT_PLAIN = (
@@ -104,12 +104,9 @@ def flat_logits(model: Model, forest: TokenForest) -> tuple[Tensor, Tensor]:
     if not chosen:
         raise ValueError("a forest without targets has no sequences to run")
     padded = pad_sequence([_tensor(forest.ids[path], device) for path in chosen], batch_first=True)
-    lengths = torch.tensor([len(path) for path in chosen], device=device)
-    mask = torch.arange(padded.shape[1], device=device) < lengths[:, None]
     kept, column = np.unique(position, return_inverse=True)
     logits = model(
-        input_ids=padded,
-        attention_mask=None if bool(mask.all()) else mask.long(),
+        input_ids=padded,  # padded on the right, where no token looks: no mask is needed
         use_cache=False,
         logits_to_keep=_tensor(kept, device),
     ).logits

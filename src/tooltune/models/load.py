@@ -55,7 +55,11 @@ def _model_directory(path: Path) -> Path:
             f"model {path} is a LoRA adapter, not a whole model",
             fix="give the merged model beside it (model/consolidated) or merge it first",
         )
-    hint = next((p.parent for p in sorted(path.glob("**/config.json"))), None) if path.is_dir() else None
+    hint = (
+        next((p.parent for p in sorted(path.glob("**/config.json"))), None)
+        if path.is_dir()
+        else None
+    )
     raise UserError(
         f"model {path} holds no config.json, so it is no Hugging Face model directory",
         fix=f"did you mean {hint}?" if hint else "give the directory that save_pretrained wrote",
@@ -114,14 +118,14 @@ def load_model(
             fix="use complete weights of a causal language model: missing ones would be random",
         )
     assert isinstance(model, PreTrainedModel)
-    return model.to(device).eval()  # type: ignore[arg-type]
+    return model.to(device).eval()
 
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise UserError if the tokenizer can produce an id for which the model has no embedding."""
     embedding = model.get_input_embeddings()
     assert embedding is not None
-    rows = int(embedding.weight.shape[0])  # type: ignore[union-attr, arg-type]
+    rows = int(embedding.weight.shape[0])
     token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
     if largest >= rows:
         raise UserError(
@@ -151,7 +155,9 @@ def _load(name: str | Path, what: str, load: Callable[[], _T]) -> _T:
     except torch.OutOfMemoryError:
         raise
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise UserError(f"cannot load the {what} of {name}: {_first_line(error)}", fix=_fix(name, error)) from error
+        raise UserError(
+            f"cannot load the {what} of {name}: {_first_line(error)}", fix=_fix(name, error)
+        ) from error
 
 
 def _first_line(error: Any) -> str:

@@ -43,6 +43,7 @@ _TOOLS = tuple(
     )
     for call in (_CALL, _OTHER)
 )
+_ANCHOR = 40
 _TOOL_DICTS = [tool.to_openai() for tool in _TOOLS]
 
 
@@ -222,7 +223,8 @@ def _find_stop(
         longer = template.render(messages, _TOOL_DICTS, generation_prompt=False)
     except TemplateError:
         return None
-    after = longer[longer.rfind(tail, 0, longer.rfind(following.content or "")) + len(tail) :]
+    body = rest[: len(rest) - len(tail)][-_ANCHOR:]  # enough of the turn to find it again
+    after = longer[longer.find(body) + len(body) + len(tail) :]
     places = {text: after.find(text) for text in specials if text in after}
     if not places:
         return None

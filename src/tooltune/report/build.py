@@ -58,7 +58,8 @@ def write_comparison_report(
 ) -> Path:
     """Write the page of two evaluation folders side by side and return where it lies.
 
-    `comparison` is the object of `comparison.json`. `out` is the file to write, or a folder that
+    Each folder may also be given as its samples.jsonl. `comparison` is the object of
+    `comparison.json`. `out` is the file to write, or a folder that
     gets a `report.html`. Raises `UserError` where `out` cannot be written.
     """
     notes: list[str] = []
@@ -66,8 +67,8 @@ def write_comparison_report(
     files = RunFiles(
         name=f"{base_name} against {tuned_name}",
         comparison=dict(comparison),
-        base=read_evaluation(Path(base_dir), notes, "the base evaluation"),
-        tuned=read_evaluation(Path(tuned_dir), notes, "the tuned evaluation"),
+        base=read_evaluation(_folder(base_dir), notes, "the base evaluation"),
+        tuned=read_evaluation(_folder(tuned_dir), notes, "the tuned evaluation"),
         notes=tuple(notes),
     )
     target = Path(out)
@@ -78,9 +79,10 @@ def write_comparison_report(
 
 def render_report(files: RunFiles) -> str:
     """The page as HTML text, from files already read."""
-    comparison: Mapping[str, Any] = files.comparison or comparison_from_metrics(
+    measured = comparison_from_metrics(
         files.base.metrics if files.base else None, files.tuned.metrics if files.tuned else None
     )
+    comparison: Mapping[str, Any] = files.comparison or measured
     samples = view_samples(files.base, files.tuned)
     style, script = _asset("report.css"), _asset("report.js")
     page = (
@@ -92,7 +94,7 @@ def render_report(files: RunFiles) -> str:
             style=Markup(style),
             script=Markup(script),
             headline=headline(comparison, samples.flips),
-            tables=metric_tables(comparison),
+            tables=metric_tables(comparison, measured),
             charts=charts(files.log),
             facts=run_facts(files),
             rejections=rejection_rows(files.rejections or ()),
@@ -104,6 +106,11 @@ def render_report(files: RunFiles) -> str:
     )
     # A lone surrogate is legal in JSON and impossible in UTF-8.
     return _SURROGATE.sub("\ufffd", scrub(page))
+
+
+def _folder(path: Path) -> Path:
+    path = Path(path)
+    return path.parent if path.is_file() else path
 
 
 def _environment() -> Environment:

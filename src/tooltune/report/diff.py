@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tooltune.toolcalls.json_text import json_equal
+
 State = Literal["same", "wrong", "missing", "extra"]
 
 
@@ -57,22 +59,12 @@ def diff_calls(
     return diffs
 
 
-def same_json(a: Any, b: Any) -> bool:
-    """JSON equality: `1` equals `1.0` but not `true`; objects compare without regard to order."""
-    if isinstance(a, bool) or isinstance(b, bool):
-        return a is b
-    if isinstance(a, int | float) and isinstance(b, int | float):
-        return a == b
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return a.keys() == b.keys() and all(same_json(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(map(same_json, a, b))
-    return type(a) is type(b) and bool(a == b)
-
-
 def compact_json(value: Any) -> str:
     """The value on one line, as a model would write it."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return "(nested too deeply to show)"
 
 
 def arguments_of(call: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -103,7 +95,7 @@ def _likeness(want: Mapping[str, Any], got: Mapping[str, Any]) -> float:
     """In [0, 2]: 1 for the name, up to 1 for the share of equal arguments."""
     a, b = arguments_of(want), arguments_of(got)
     keys = a.keys() | b.keys()
-    equal = sum(key in a and key in b and same_json(a[key], b[key]) for key in keys)
+    equal = sum(key in a and key in b and json_equal(a[key], b[key]) for key in keys)
     share = equal / len(keys) if keys else 1.0
     return float(want.get("name") == got.get("name")) + share
 
@@ -137,5 +129,5 @@ def _diff_argument(key: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Argu
         return ArgumentDiff(key, "missing", compact_json(a[key]), None)
     if key not in a:
         return ArgumentDiff(key, "extra", None, compact_json(b[key]))
-    state: State = "same" if same_json(a[key], b[key]) else "wrong"
+    state: State = "same" if json_equal(a[key], b[key]) else "wrong"
     return ArgumentDiff(key, state, compact_json(a[key]), compact_json(b[key]))

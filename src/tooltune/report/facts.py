@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tooltune.report.diff import compact_json
 from tooltune.report.files import RunFiles
-from tooltune.report.numbers import count, number
+from tooltune.report.numbers import number
+from tooltune.report.samples import clip
 
 _MOST_CODES = 30
+_LONGEST_LEAF = 400  # templates are pages long
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ def run_facts(files: RunFiles) -> list[tuple[str, str]]:
         ("Validation loss", _from_to([number(r.get("loss")) for r in _of(files.log, "val")])),
         ("Tokens forwarded", _total(steps.values(), "tokens")),
         ("Tokens trained", _total(steps.values(), "trained_tokens")),
-        ("Time in steps", _seconds(steps.values())),
+        ("Time in training steps", _seconds(steps.values())),
         *_data_facts(files),
     ]
     return [(label, value) for label, value in facts if value]
@@ -64,7 +66,7 @@ def flatten(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         for key, item in value.items():
             yield from flatten(item, f"{path}.{key}" if path else str(key))
     else:
-        yield path, value if isinstance(value, str) else json.dumps(value, default=str)
+        yield path, clip(value if isinstance(value, str) else compact_json(value), _LONGEST_LEAF)
 
 
 def duration(seconds: float) -> str:
@@ -116,35 +118,18 @@ def _seconds(rows: Iterable[Mapping[str, Any]]) -> str | None:
 
 
 def _data_facts(files: RunFiles) -> list[tuple[str, str | None]]:
-    facts: list[tuple[str, str | None]] = []
-    environment = files.environment or {}
-    read = _search(environment, "rows_read")
+    rows = (files.environment or {}).get("rows")
+    rows = rows if isinstance(rows, Mapping) else {}
+    split = files.split if isinstance(files.split, Mapping) else {}
     rejected = None if files.rejections is None else len(files.rejections)
-    if read is not None:
-        accepted = _search(environment, "rows_accepted")
-        if accepted is None and rejected is not None:
-            accepted = read - rejected
-        facts.append(("Rows read", f"{read:,}"))
-        facts.append(("Rows accepted", None if accepted is None else f"{accepted:,}"))
-    if rejected is not None:
-        facts.append(("Rows rejected", f"{rejected:,}"))
-    if isinstance(files.split, Mapping):
-        facts.extend(
-            (f"Split: {str(name).replace('_', ' ')}", count(len(ids), "trace"))
-            for name, ids in files.split.items()
-            if isinstance(ids, list)
-        )
-    elif isinstance(files.split, list):
-        facts.append(("Split: held out", count(len(files.split), "trace")))
-    return facts
+    return [
+        ("Rows read", _integer(rows.get("read"))),
+        ("Rows accepted", _integer(rows.get("accepted"))),
+        ("Rows rejected", _integer(rejected)),
+        ("Traces trained on", _integer(split.get("n_train"))),
+        ("Traces held out", _integer(split.get("n_held_out"))),
+    ]
 
 
-def _search(value: Any, key: str) -> int | None:
-    """The first whole number under `key` at any depth of nested objects."""
-    if not isinstance(value, Mapping):
-        return None
-    found = value.get(key)
-    if isinstance(found, int) and not isinstance(found, bool):
-        return found
-    deeper = (_search(item, key) for item in value.values())
-    return next((item for item in deeper if item is not None), None)
+def _integer(value: Any) -> str | None:
+    return f"{value:,}" if isinstance(value, int) else None

@@ -86,7 +86,7 @@ def clip(text: str, limit: int) -> str:
 
 def _pair(base: Sequence[Row], tuned: Sequence[Row]) -> list[tuple[Row | None, Row | None]]:
     left = {(_dataset(row), row["sample_id"]): row for row in base}
-    right = {("held_out", row["sample_id"]): row for row in tuned}
+    right = {(_dataset(row), row["sample_id"]): row for row in tuned}
     return [(left.get(key), right.get(key)) for key in dict.fromkeys([*left, *right])]
 
 

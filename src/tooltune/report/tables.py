@@ -61,6 +61,7 @@ class MetricRow:
     tuned: str
     difference: str
     interval: str
+    n: str
     trend: str
     base_at: float | None
     tuned_at: float | None
@@ -114,12 +115,17 @@ def headline(comparison: Mapping[str, Any], flips: Mapping[str, int]) -> Headlin
     )
 
 
-def metric_tables(comparison: Mapping[str, Any]) -> tuple[MetricTable, ...]:
-    """The main data set's table first, then one for each extra data set."""
-    extras = comparison.get("datasets")
-    tables = [_table("", comparison)]
-    if isinstance(extras, Mapping):
-        tables.extend(_table(str(k), v) for k, v in extras.items() if isinstance(v, Mapping))
+def metric_tables(
+    comparison: Mapping[str, Any], measured: Mapping[str, Any]
+) -> tuple[MetricTable, ...]:
+    """The main data set's table first, then one for each extra data set.
+
+    `measured` is what `comparison_from_metrics` made of the evaluations' own metrics: it has the
+    counts of scored and skipped turns, which a comparison lacks.
+    """
+    extras, counted = _datasets(comparison), _datasets(measured)
+    tables = [_table("", comparison, measured)]
+    tables.extend(_table(name, extras[name], counted.get(name, {})) for name in extras)
     return tuple(table for table in tables if table.rows or table.counts)
 
 
@@ -164,17 +170,24 @@ def _entries(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def _table(dataset: str, comparison: Mapping[str, Any]) -> MetricTable:
+def _datasets(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    datasets = comparison.get("datasets")
+    if not isinstance(datasets, Mapping):
+        return {}
+    return {str(name): part for name, part in datasets.items() if isinstance(part, Mapping)}
+
+
+def _table(dataset: str, comparison: Mapping[str, Any], measured: Mapping[str, Any]) -> MetricTable:
     entries = _entries(comparison)
+    counts = {n: e for n, e in (_entries(measured) | entries).items() if n.startswith("_")}
     order = {key: place for place, key in enumerate(METRICS)}
     names = sorted(entries, key=lambda name: order.get(name, len(order)))
     return MetricTable(
         dataset,
         tuple(_row(name, entries[name]) for name in names if not name.startswith("_")),
         tuple(
-            (name.lstrip("_"), whole(entries[name].get("base")), whole(entries[name].get("tuned")))
-            for name in names
-            if name.startswith("_")
+            (name.lstrip("_"), whole(entry.get("base")), whole(entry.get("tuned")))
+            for name, entry in counts.items()
         ),
     )
 
@@ -195,6 +208,7 @@ def _row(name: str, entry: Mapping[str, Any]) -> MetricRow:
         tuned=show(tuned) or DASH,
         difference=change or DASH,
         interval=interval(entry.get("ci95"), scale=100 if rate else 1, digits=digits) or "",
+        n=whole(entry["n"]) if "n" in entry else "",
         trend=_trend(name, entry),
         base_at=_clamp(base) if rate and base is not None else None,
         tuned_at=_clamp(tuned) if rate and tuned is not None else None,
@@ -229,11 +243,15 @@ def _verdict(entry: Mapping[str, Any]) -> str | None:
 
 
 def _basis(comparison: Mapping[str, Any]) -> str | None:
-    turns, traces = comparison.get("n_call_turns"), comparison.get("n_traces")
-    if isinstance(turns, int) and isinstance(traces, int):
-        where = f"{count(turns, 'turn')} that should call a tool, from {count(traces, 'trace')}"
-        return f"Measured on {where} held out of training."
-    return None
+    keys = ("n_traces", "n_call_turns", "n_samples")
+    traces, calls, turns = (comparison.get(key) for key in keys)
+    if not (isinstance(traces, int) and isinstance(calls, int) and isinstance(turns, int)):
+        return None
+    others = f" and {turns - calls:,} that should not" if turns > calls else ""
+    return (
+        f"Measured on {count(traces, 'trace')}: "
+        f"{count(calls, 'turn')} that should call a tool{others}."
+    )
 
 
 def _mcnemar(entry: Mapping[str, Any], flips: Mapping[str, int]) -> str | None:
@@ -241,7 +259,7 @@ def _mcnemar(entry: Mapping[str, Any], flips: Mapping[str, int]) -> str | None:
     broken = entry.get("base_only", flips.get("broken", 0))
     if not isinstance(fixed, int) or not isinstance(broken, int):
         return None
-    told = f"Of these, tuning fixed {fixed:,} and broke {broken:,}"
+    told = f"Of the turns that should call, tuning fixed {fixed:,} and broke {broken:,}"
     p = number(entry.get("mcnemar_p"))
     if p is None:
         return f"{told}."

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tooltune.errors import UserError
 from tooltune.toolcalls.formats import bare_json, harmony, hermes, llama3, mistral
-from tooltune.toolcalls.scan import Format
+from tooltune.toolcalls.scan import Format, text_outside_calls
 from tooltune.toolcalls.tools import Tools, tool_schemas
 from tooltune.toolcalls.types import ParsedToolCall, ParsedTurn
 
@@ -63,16 +63,25 @@ def _format(name: str) -> Format:
 
 
 def _detect(text: str) -> ParsedTurn:
-    """Read `text` by the family whose first call stands first (markers may occur in strings)."""
-    marked = [
-        found.parse(text)
-        for found in FORMATS.values()
-        if any(marker in text for marker in found.markers)
-    ]
-    with_calls = [turn for turn in marked if turn.calls]
-    if with_calls:
-        return min(with_calls, key=lambda turn: turn.calls[0].span)
-    if any(turn.format == "harmony" for turn in marked):
-        return next(turn for turn in marked if turn.format == "harmony")
+    """Read `text` by the family whose markers it shows.
+
+    Markers inside a bare call's own strings show nothing. Where several families' markers occur,
+    the harmony header that stands first decides, else the call that stands first.
+    """
+    if not any(marker in text for known in FORMATS.values() for marker in known.markers):
+        return _bare(text)
+    outside = text_outside_calls(text, bare_json.parse(text))
+    first_marks = {
+        known.name: min(outside.find(marker) for marker in known.markers if marker in outside)
+        for known in FORMATS.values()
+        if any(marker in outside for marker in known.markers)
+    }
+    if first_marks and min(first_marks, key=first_marks.__getitem__) == "harmony":
+        return harmony.parse(text)
+    turns = [turn for name in first_marks if (turn := FORMATS[name].parse(text)).calls]
+    return min(turns, key=lambda turn: turn.calls[0].span) if turns else _bare(text)
+
+
+def _bare(text: str) -> ParsedTurn:
     turn = bare_json.parse(text)
     return turn if turn.calls else replace(turn, format=None)

@@ -86,9 +86,17 @@ def broken(text: str, start: int, failure: int, end: int, resync: re.Pattern[str
 
 
 def spoil_last(attempts: list[Attempt], status: Status) -> list[Attempt]:
-    """Give the last attempt `status` if what surrounds it is wrong though its own JSON is right."""
+    """Give the last attempt `status` if what surrounds it is wrong though its own JSON is right.
+
+    An unclosed call still can be read; one that is no JSON as a whole (`invalid_json`) cannot.
+    """
     if attempts and attempts[-1].status == "ok":
-        attempts[-1] = attempts[-1]._replace(status=status)
+        last = attempts[-1]
+        attempts[-1] = (
+            last._replace(status=status)
+            if status == "unclosed"
+            else Attempt(last.start, last.end, status=status)
+        )
     return attempts
 
 

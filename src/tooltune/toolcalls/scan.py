@@ -25,10 +25,14 @@ CONTROL_TOKENS = (
     "<end_of_turn>",
     "<eos>",
     "</s>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<｜end▁of▁sentence｜>",
+    "<|user|>",
+    "<|observation|>",
     "<pad>",
     "<|pad|>",
 )
-"""What may stand behind a turn: stop and padding tokens of the families."""
+"""What may stand behind a turn: stop and padding tokens of the families (GLM stops at a role)."""
 
 
 class Attempt(NamedTuple):
@@ -124,6 +128,12 @@ def make_turn(
     )
     thoughts = "\n".join(part.strip() for part in reasoning).strip()
     return ParsedTurn(thoughts or None, "".join(content).strip(), calls, name)
+
+
+def text_outside_calls(text: str, turn: ParsedTurn) -> str:
+    """`text` without the calls that `turn` has: where markers mean something."""
+    edges = [0, *(edge for call in turn.calls for edge in call.span), len(text)]
+    return "".join(text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))
 
 
 def turn_end(text: str) -> int:

@@ -117,13 +117,17 @@ class CheckpointStore:
     def link(self, link: str, name: str) -> None:
         """Point the link (`LOWEST_VAL`, …) at checkpoint `name`, which must be complete."""
         if problems := _problems(self.root / name, hashes=False):
-            raise ValueError(f"{link} must not point to {name}: {problems[0]}")
+            raise ValueError(f"{link} must not point to {name} (see is_complete): {problems[0]}")
         durable.point_link(self.root / link, name)
 
     def resolve(self, link: str) -> Path | None:
         """The checkpoint that `link` points to, or `None` where there is none."""
         path = self.root / link
         return self.root / os.readlink(path) if path.is_symlink() and path.is_dir() else None
+
+    def is_complete(self, name: str) -> bool:
+        """Whether checkpoint `name` is there with every file at its full size (not hashed)."""
+        return not _problems(self.root / name, hashes=False)
 
     def all(self) -> list[Path]:
         """Every checkpoint directory, complete or not, by step, oldest first."""
@@ -158,7 +162,7 @@ class CheckpointStore:
         if keep_last < 1:
             raise ValueError(f"keep_last must be at least 1, not {keep_last}")
         linked = {os.readlink(path) for path in self.root.iterdir() if path.is_symlink()}
-        complete = [path for path in self.all() if not _problems(path, hashes=False)]
+        complete = [path for path in self.all() if self.is_complete(path.name)]
         doomed = [path for path in complete[:-keep_last] if path.name not in linked]
         for path in doomed:
             durable.remove_tree(path, via=self.root)
@@ -212,7 +216,7 @@ class CheckpointStore:
             os.rename(aside, final)
 
     def _repair_links(self) -> None:
-        complete = [path for path in self.all() if not _problems(path, hashes=False)]
+        complete = [path for path in self.all() if self.is_complete(path.name)]
         for link in sorted(path for path in self.root.iterdir() if path.is_symlink()):
             if os.readlink(link) not in {path.name for path in complete}:
                 self.warn(f"link {link} led to no complete checkpoint and was removed")
@@ -263,13 +267,11 @@ def _describe(folder: Path) -> dict[str, Any]:
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        text = (path / _MANIFEST).read_bytes().decode("utf-8")
-        manifest: dict[str, Any] = json.loads(text)
+        manifest: dict[str, Any] = json.loads((path / _MANIFEST).read_bytes())
         whole = (
             manifest["format"] == _FORMAT
             and all(_PART.fullmatch(part) for part in manifest["dropped"])
             and all(set(entry) == {"size", "sha256"} for entry in manifest["files"].values())
-            and durable.canonical_json(manifest) == text
         )
     except (FileNotFoundError, NotADirectoryError):
         raise _Damaged(f"{_MANIFEST} is missing") from None

@@ -60,15 +60,10 @@ def write_json(path: Path, value: Any, *, staged_in: Path | None = None) -> None
     The temporary file lies in `staged_in` (same file system), by default beside `path`.
     """
     staged = (staged_in or path.parent) / hidden_name(_FILE, path.name)
-    staged.write_text(canonical_json(value), encoding="utf-8")
+    staged.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     flush(staged)
     os.replace(staged, path)
     flush(path.parent)
-
-
-def canonical_json(value: Any) -> str:
-    """The one text of a JSON value that we write: indented, ASCII, keys in their given order."""
-    return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
 def point_link(link: Path, target: str) -> None:

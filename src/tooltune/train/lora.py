@@ -47,10 +47,7 @@ def add_lora(
     )
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        adapted = get_peft_model(model, config)
-    for parameter in adapted.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(torch.float32)
+        adapted = get_peft_model(model, config, autocast_adapter_dtype=True)  # fp32 adapters
     assert isinstance(adapted, PeftModel)
     return adapted
 

@@ -6,6 +6,7 @@ a micro-batch contributes a sum, never a mean of its own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ def weighted_nll(
     if rows is None:
         assert len(logits) == len(target_ids), "without rows, every target needs its own"
         rows = torch.arange(len(target_ids), device=logits.device)
-    nll = _WeightedNLL.apply(logits, rows, target_ids, weights.float())  # type: ignore[no-untyped-call]
+    nll = _WeightedNLL.apply(logits, rows, target_ids, weights.float())
     assert isinstance(nll, Tensor)
     return nll
 
@@ -86,5 +87,6 @@ class _WeightedNLL(torch.autograd.Function):
         return gradient, None, None, None
 
 
-def _chunks(matrix: Tensor) -> tuple[Tensor, ...]:
-    return matrix.split(max(1, _CHUNK_ELEMENTS // max(1, matrix.shape[-1])))
+def _chunks(matrix: Tensor) -> Sequence[Tensor]:
+    chunks: Sequence[Tensor] = matrix.split(max(1, _CHUNK_ELEMENTS // max(1, matrix.shape[-1])))
+    return chunks

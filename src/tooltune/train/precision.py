@@ -45,7 +45,7 @@ class MasterWeights:
             self._masters[name] = master
             parameter.data = parameter.data.to(compute_dtype)
             hook = _adder(master)
-            parameter.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
+            parameter.register_post_accumulate_grad_hook(hook)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """The fp32 masters by the model's parameter names: what to optimise, clip and save."""

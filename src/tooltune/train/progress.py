@@ -17,26 +17,25 @@ _WINDOW = 32  # steps that the estimate of the time left looks back on
 
 
 class Progress:
-    """Shows metric lines and messages of a run of `total_steps`, resumed after `done` steps.
+    """Shows metric lines and messages of a run of `total_steps`.
 
     `every`: without a terminal, only each such training step (and the first and last) is printed.
+    The time left is estimated from the last steps, evaluations and saves between them included.
     """
 
     def __init__(
         self,
         total_steps: int,
         *,
-        done: int = 0,
         console: Console | None = None,
         every: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._total = total_steps
-        self._first = done + 1
         self._every = every
         self._clock = clock
         self._console = console or Console(highlight=False)
-        self._times: deque[tuple[int, float]] = deque([(done, clock())], maxlen=_WINDOW)
+        self._times: deque[tuple[int, float]] = deque(maxlen=_WINDOW)
         self._bar: Bar | None = None
         if self._console.is_terminal:
             self._bar = Bar(
@@ -44,7 +43,7 @@ class Progress:
                 TextColumn("{task.description}", markup=False),
                 console=self._console,
             )
-            self._task = self._bar.add_task("starting", total=total_steps, completed=done)
+            self._task = self._bar.add_task("starting", total=total_steps)
             self._bar.start()
 
     def show(self, record: Mapping[str, Any]) -> None:
@@ -53,11 +52,14 @@ class Progress:
             self.say(_evaluation_line(record))
             return
         step = int(record["step"])
+        first = not self._times
+        if first:  # a resumed run starts anywhere
+            self._times.append((step - 1, self._clock() - record["seconds"]))
         self._times.append((step, self._clock()))
         line = f"{training_line(record, self._total)}  eta {self._eta(step)}"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, description=line)
-        elif step % self._every == 0 or step in (self._first, self._total):
+        elif first or step % self._every == 0 or step == self._total:
             self.say(line)
 
     def say(self, text: str) -> None:
@@ -70,8 +72,6 @@ class Progress:
 
     def _eta(self, step: int) -> str:
         (first, then), (last, now) = self._times[0], self._times[-1]
-        if last <= first:
-            return "?"
         return clock_time((self._total - step) * (now - then) / (last - first))
 
 

@@ -82,9 +82,8 @@ class Stage:
 
     def call(self, *calls: tuple[str, Json]) -> list[Json]:
         """One assistant turn of parallel calls, executed in order; returns their results."""
-        earlier = self.calls()
         made = []
-        for number, (name, arguments) in enumerate(calls, start=len(earlier) + 1):
+        for number, (name, arguments) in enumerate(calls, start=len(self.calls()) + 1):
             if not self.entities(arguments):
                 raise Unfit(f"a call {name}({arguments}) could occur on any side")
             ordered = {
@@ -93,8 +92,6 @@ class Stage:
                 if key in arguments
             }
             made.append(ToolCall(name, ordered, id=f"call_{number}"))
-        if {_key(call) for call in made} & {_key(call) for call in earlier}:
-            raise Unfit("the answer is known from an earlier call")
         self.messages.append(Message("assistant", tool_calls=tuple(made)))
         results = []
         for call in made:
@@ -148,10 +145,6 @@ def leaves(value: Any) -> Iterator[Any]:
             yield from leaves(item)
     else:
         yield value
-
-
-def _key(call: ToolCall) -> tuple[str, str]:
-    return call.name, json.dumps(call.arguments, sort_keys=True)
 
 
 def _names(text: str, value: str) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from tooltune.evaluate.engines.modes import device_of
-from tooltune.evaluate.engines.rows import KeyValues, Row
+from tooltune.evaluate.engines.rows import KeyValues, Row, layer_tensors
 from tooltune.evaluate.engines.types import Counters
 
 
@@ -70,13 +70,13 @@ def decode(
 ) -> Iterator[Row]:
     """Continue the rows of all chunks to their ends; yield each as it ends.
 
-    When half of a batch is over, it is built anew from the rest and the next rows that wait, so
-    it stays between half full and full while there is work. Chunks are asked for as needed.
+    When a quarter of a batch is over, it is built anew from the rest and the next rows that wait:
+    the copy costs about one step. Chunks are asked for as needed.
     """
     batch: _Batch | None = None
     waiting: deque[Row] = deque()
     while True:
-        if batch is None or 2 * len(batch.active) <= len(batch.rows):
+        if batch is None or 4 * len(batch.active) <= 3 * len(batch.rows):
             rows = _rest(batch)
             yield from _refill(rows, waiting, chunks, stop_ids, max_new_tokens, limits)
             if not rows:
@@ -92,14 +92,13 @@ def decode(
 
 def _rest(batch: _Batch | None) -> list[Row]:
     """The rows that go on, with their keys and values in the batch's own cache."""
-    rows: list[Row] = []
-    for i in batch.active if batch else []:
-        assert batch is not None
+    if batch is None:
+        return []
+    layers = layer_tensors(batch.cache)
+    for i in batch.active:
         row = batch.rows[i]
-        columns = slice(batch.width - row.length, batch.width)
-        row.cache = KeyValues(batch.cache.layers, i, columns)
-        rows.append(row)
-    return rows
+        row.cache = KeyValues(layers, i, slice(batch.width - row.length, batch.width))
+    return [batch.rows[i] for i in batch.active]
 
 
 def _refill(
@@ -133,14 +132,17 @@ def _build(rows: list[Row], room: int, device: torch.device) -> _Batch:
     """Copy every row's keys and values to the right end of new buffers with `room` to grow."""
     width = max(row.length for row in rows)
     sources = [row.cache for row in rows if row.cache is not None]
-    layers = [
-        ReservedLayer(
-            _gather([(s.layers[n].keys, s) for s in sources], width, room),
-            _gather([(s.layers[n].values, s) for s in sources], width, room),
-            width,
+    layers = []
+    for states in zip(*(source.layers for source in sources), strict=True):
+        keys, values = (
+            _gather(
+                [source.take(pair[i]) for source, pair in zip(sources, states, strict=True)],
+                width,
+                room,
+            )
+            for i in (0, 1)
         )
-        for n in range(len(sources[0].layers))
-    ]
+        layers.append(ReservedLayer(keys, values, width))
     mask = torch.ones(len(rows), width + room, dtype=torch.int64, device=device)
     for i, row in enumerate(rows):
         mask[i, : width - row.length] = 0
@@ -148,19 +150,12 @@ def _build(rows: list[Row], room: int, device: torch.device) -> _Batch:
     return _Batch(rows, list(range(len(rows))), Cache(layers=layers), mask, width)
 
 
-def _gather(parts: Sequence[tuple[Tensor | None, KeyValues]], width: int, room: int) -> Tensor:
-    first = parts[0][0]
-    assert first is not None
+def _gather(parts: Sequence[Tensor], width: int, room: int) -> Tensor:
+    heads, _, size = parts[0].shape
     # Zeros, not uninitialised memory: a masked key of NaN still spoils the scores.
-    out = first.new_zeros(len(parts), first.shape[1], width + room, first.shape[3])
-    for i, (states, source) in enumerate(parts):
-        assert states is not None
-        columns = source.columns
-        if isinstance(columns, slice):
-            taken = states[source.row, :, columns]
-        else:
-            taken = states[source.row].index_select(1, columns.to(states.device))
-        out[i, :, width - taken.shape[1] : width] = taken
+    out = parts[0].new_zeros(len(parts), heads, width + room, size)
+    for i, part in enumerate(parts):
+        out[i, :, width - part.shape[1] : width] = part
     return out
 
 

@@ -56,7 +56,7 @@ def generate_greedy(
     counters = counters if counters is not None else Counters()
     on_gpu = device_of(model).type != "cpu"
     chunk_tokens = max_batch_tokens or (16384 if on_gpu else 2048)
-    rows_at_once = max_rows or (64 if on_gpu else 16)
+    rows_at_once = max_rows or (128 if on_gpu else 32)
     limits = DecodeLimits(rows_at_once, cache_tokens=16 * chunk_tokens)
 
     drafts = [make_draft(i, r, stop_ids, max_new_tokens) for i, r in enumerate(requests)]
@@ -71,9 +71,7 @@ def generate_greedy(
             max_new_tokens=max_new_tokens,
             counters=counters,
         )
-        continue_rows = (
-            partial(decode, limits=limits) if cache_can_be_cut(model) else decode_alone
-        )
+        continue_rows = partial(decode, limits=limits) if cache_can_be_cut(model) else decode_alone
         for row in continue_rows(
             model,
             chunks,

@@ -15,7 +15,7 @@ from transformers.cache_utils import (
 
 from tooltune.evaluate.engines.modes import device_of
 from tooltune.evaluate.engines.order import is_prefix, prefix_order
-from tooltune.evaluate.engines.rows import KeyValues
+from tooltune.evaluate.engines.rows import KeyValues, layer_tensors
 from tooltune.evaluate.engines.verify import Draft, Prefill
 
 
@@ -69,6 +69,7 @@ def prefill_flat(model: Any, chunk: Sequence[Draft]) -> Prefill:
         use_cache=cuttable,
         logits_to_keep=torch.from_numpy(columns).to(device),
     ).logits
+    layers = layer_tensors(cache) if cache is not None else []
     rows = [
         torch.from_numpy(row * len(columns) + np.searchsorted(columns, draft.read))
         for row, draft in zip(row_of, chunk, strict=True)
@@ -77,7 +78,7 @@ def prefill_flat(model: Any, chunk: Sequence[Draft]) -> Prefill:
         logits=logits.flatten(0, 1),
         rows=rows,
         caches=[
-            KeyValues(cache.layers, row, slice(0, len(draft.ids))) if cache else None
+            KeyValues(layers, row, slice(0, len(draft.ids))) if layers else None
             for row, draft in zip(row_of, chunk, strict=True)
         ],
         tokens=sum(len(head.ids) for head in heads),

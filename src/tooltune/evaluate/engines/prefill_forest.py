@@ -11,7 +11,7 @@ import torch
 from transformers.cache_utils import DynamicCache
 
 from tooltune.evaluate.engines.order import prefix_order, shared_prefix
-from tooltune.evaluate.engines.rows import KeyValues
+from tooltune.evaluate.engines.rows import KeyValues, layer_tensors
 from tooltune.evaluate.engines.verify import Draft, Prefill
 from tooltune.models.forest_forward import forest_logits
 from tooltune.render.forest import merge_paths
@@ -40,15 +40,13 @@ def forest_chunks(drafts: Sequence[Draft], max_tokens: int) -> list[list[Draft]]
 
 def prefill_forest(model: Any, chunk: Sequence[Draft]) -> Prefill:
     """One forward over the merged drafts; keys and values lie in forest order."""
+    rests = [draft.ids[len(draft.prompt_ids) :].tolist() for draft in chunk]
     merged = merge_paths(
-        (draft.prompt_ids, rest, np.zeros(len(rest)))
-        for draft in chunk
-        for rest in [draft.ids[len(draft.prompt_ids) :]]
+        (draft.prompt_ids, rest, [0.0] * len(rest))
+        for draft, rest in zip(chunk, rests, strict=True)
     )
     wanted = np.unique(
-        np.concatenate(
-            [path[draft.read] for path, draft in zip(merged.paths, chunk, strict=True)]
-        )
+        np.concatenate([path[draft.read] for path, draft in zip(merged.paths, chunk, strict=True)])
     )
     # Logits are computed at target sources. Which token follows is judged later, so any id does.
     forest = replace(
@@ -59,12 +57,13 @@ def prefill_forest(model: Any, chunk: Sequence[Draft]) -> Prefill:
     )
     cache = DynamicCache()
     logits, rows = forest_logits(model, forest, past_key_values=cache)
+    layers = layer_tensors(cache)
     return Prefill(
         logits=logits,
         rows=[
             rows[torch.from_numpy(np.searchsorted(wanted, path[draft.read])).to(rows.device)]
             for path, draft in zip(forest.paths, chunk, strict=True)
         ],
-        caches=[KeyValues(cache.layers, 0, torch.from_numpy(path)) for path in forest.paths],
+        caches=[KeyValues(layers, 0, torch.from_numpy(path)) for path in forest.paths],
         tokens=len(forest),
     )

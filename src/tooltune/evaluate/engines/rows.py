@@ -6,19 +6,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
-from transformers.cache_utils import CacheLayerMixin
+from transformers.cache_utils import Cache
 
 from tooltune.evaluate.engines.types import TIE_MARGIN, FinishReason, Generation
 
 
 @dataclass(frozen=True, slots=True)
 class KeyValues:
-    """A view of one sequence in a cache: row `row`, columns `columns` (int64 [length] or a slice)
-    of every layer's keys and values, which are [rows, key heads, columns, head size]."""
+    """One sequence in a cache: row `row`, columns `columns` (int64 [length] or a slice) of every
+    layer's keys and values, which are [rows, key heads, columns, head size]."""
 
-    layers: Sequence[CacheLayerMixin]
+    layers: Sequence[tuple[Tensor, Tensor]]
     row: int
     columns: Tensor | slice
+
+    def take(self, states: Tensor) -> Tensor:
+        """This sequence's part of one tensor of a layer: [key heads, length, head size]."""
+        if isinstance(self.columns, slice):
+            return states[self.row, :, self.columns]
+        return states[self.row].index_select(1, self.columns.to(states.device))
+
+    def first(self, length: int) -> KeyValues:
+        """The first `length` tokens of a sequence whose columns start at 0."""
+        columns = self.columns
+        kept = slice(0, length) if isinstance(columns, slice) else columns[:length]
+        return KeyValues(self.layers, self.row, kept)
+
+    def detached(self) -> KeyValues:
+        """A copy that does not keep the rest of its cache in memory."""
+        layers = [(self.take(k)[None].clone(), self.take(v)[None].clone()) for k, v in self.layers]
+        return KeyValues(layers, 0, slice(0, layers[0][0].shape[2]))
+
+
+def layer_tensors(cache: Cache) -> list[tuple[Tensor, Tensor]]:
+    """Keys and values of every layer of a filled cache."""
+    pairs = [(layer.keys, layer.values) for layer in cache.layers]
+    return [(keys, values) for keys, values in pairs if keys is not None and values is not None]
 
 
 @dataclass(slots=True)

@@ -112,17 +112,19 @@ def _verify_chunk(
             over = row.finish_reason(stop_ids, max_new_tokens) is not None
             if over or j == len(labels) or token != labels[j]:
                 break
-        row.cache = _cut(done.caches[i], row.length)
+        cache = done.caches[i]
+        if cache is not None and row.finish_reason(stop_ids, max_new_tokens) is None:
+            row.cache = cache.first(row.length)
         rows.append(row)
+    _detach_few(rows, done.tokens)
     return rows
 
 
-def _cut(cache: KeyValues | None, length: int) -> KeyValues | None:
-    if cache is None:
-        return None
-    columns = cache.columns
-    kept = slice(0, length) if isinstance(columns, slice) else columns[:length]
-    return KeyValues(cache.layers, cache.row, kept)
+def _detach_few(rows: Sequence[Row], tokens: int) -> None:
+    """Copy out what goes on where that is less than the chunk's cache, which then can be freed."""
+    if sum(row.length for row in rows if row.cache is not None) < tokens:
+        for row in rows:
+            row.cache = row.cache and row.cache.detached()
 
 
 def _score(

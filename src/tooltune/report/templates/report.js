@@ -126,7 +126,9 @@
     const tools = row.tools.map((place) => data.tools[place]);
     const last = messages.findLast((message) => message.role === "user");
     const box = make("div", "context");
-    if (last) box.append(make("h4", "", "Last user message"), make("pre", "quote", last.text));
+    if (last && last.text !== row.question) {
+      box.append(make("h4", "", "Last user message"), make("pre", "quote", last.text));
+    }
     if (messages.length) {
       box.append(fold(`Whole prompt, ${plural(messages.length, "message")}`, () => messages.map(spoken)));
     }
@@ -188,7 +190,7 @@
       make("small", "", OUTCOMES[result.outcome] || result.outcome),
     );
     const why = [...result.reasons];
-    if (result.skipped) why.push(`skipped: ${result.skipped}`);
+    if (result.skipped && !why.includes(result.skipped)) why.push(result.skipped);
     if (result.finish === "length") why.push("cut off at the token limit");
     if (why.length) box.append(make("ul", "reasons", ...why.map((text) => make("li", "", spaced(text)))));
     if (result.calls.length) box.append(make("div", "diffs", ...result.calls.map(callDiff)));

@@ -13,7 +13,7 @@ from typing import Any
 from tooltune.toolcalls.formats import bare_json
 from tooltune.toolcalls.json_text import InvalidJSON, read_scanned, scan_json
 from tooltune.toolcalls.payload import read_payload
-from tooltune.toolcalls.scan import Attempt, Format, Reading, scan_turn
+from tooltune.toolcalls.scan import Attempt, Format, Reading, scan_turn, text_outside_calls
 from tooltune.toolcalls.types import ParsedTurn
 
 _OPEN = "<|python_tag|>"
@@ -27,8 +27,9 @@ _SEPARATOR = re.compile(r"\s*+([,)])")
 
 def parse(text: str) -> ParsedTurn:
     """Take a turn apart. Never raises; linear time."""
-    if _OPEN not in text:
-        return bare_json.parse_as(text, "llama3")
+    bare = bare_json.parse_as(text, "llama3")
+    if _OPEN not in text_outside_calls(text, bare):
+        return bare
     return scan_turn(text, re.escape(_OPEN), _read, "llama3")
 
 
