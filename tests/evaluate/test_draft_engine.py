@@ -18,6 +18,7 @@ from tooltune.evaluate.engines import (
     Request,
     generate_greedy,
     generate_plain,
+    hf,
     pick_engine,
 )
 
@@ -151,6 +152,22 @@ def requests_for(draw: Any, name: str) -> list[Request]:
     return requests
 
 
+@pytest.fixture
+def flat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a model that has no forest forward."""
+    monkeypatch.setattr(hf, "supports_forest", lambda model: "the test wants flat batches")
+
+
+@pytest.mark.usefixtures("flat")
+def test_flat_batches_give_plain_greedy_generation_too() -> None:
+    test_the_output_is_that_of_plain_greedy_generation("llama")
+
+
+@pytest.mark.usefixtures("flat")
+def test_flat_batches_read_the_turns_of_one_trace_once() -> None:
+    test_turns_of_one_trace_are_read_once()
+
+
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_the_output_is_that_of_plain_greedy_generation(name: str) -> None:
     outputs: list[Generation] = []
@@ -214,6 +231,13 @@ def test_turns_of_one_trace_are_read_once() -> None:
     counters = Counters()
     _run("llama", [Request(first, draft), Request(second, draft)], counters=counters)
     assert counters.prefill_tokens == len(second) + len(draft) - 1
+
+
+def test_a_prefix_that_requests_share_is_read_once() -> None:
+    shared = tuple(range(5, 25))
+    counters = Counters()
+    _run("llama", [Request((*shared, n)) for n in range(30, 40)], counters=counters)
+    assert counters.prefill_tokens == len(shared) + 10
 
 
 def test_a_stop_token_in_the_middle_of_a_draft_ends_the_turn() -> None:
@@ -290,6 +314,7 @@ def test_the_training_state_is_left_as_it_was() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     assert [module.training for module in model.modules()] == modes
     assert torch.is_grad_enabled()
+    assert model.config._attn_implementation == "sdpa"
     model.eval()
     assert generate_greedy(model, requests, stop_ids=STOPS, max_new_tokens=5) == first
 

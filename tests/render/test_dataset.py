@@ -34,9 +34,9 @@ def test_the_references_first_step_works(qwen25: Any, shared_data: Path) -> None
     item = dataset[0]
     assert list(item) == KEYS
     assert len(dataset) == 100
-    share = sum(
-        label != -100 for item in dataset for label in item["labels"]
-    ) / sum(len(item["labels"]) for item in dataset)
+    share = sum(label != -100 for item in dataset for label in item["labels"]) / sum(
+        len(item["labels"]) for item in dataset
+    )
     assert 0.2 < share < 0.7
 
 
@@ -52,9 +52,7 @@ def test_labels_are_unshifted_and_hold_the_assistants_tokens_only(qwen25: Any, d
     assert item["attention_mask"] == [1] * len(item["input_ids"])
 
 
-def test_a_template_that_rewrites_history_gives_one_item_per_branch(
-    qwen3: Any, data: Path
-) -> None:
+def test_a_template_that_rewrites_history_gives_one_item_per_branch(qwen3: Any, data: Path) -> None:
     dataset = make_agent_chat_dataset(qwen3, path=data, limit_dataset_samples=1)
     assert len(dataset) == 3
     trained = [qwen3.decode([t for t in item["labels"] if t != -100]) for item in dataset]

@@ -18,7 +18,7 @@ from tooltune.render.representable import RowRejected
 from tooltune.render.turns import RenderedTrace, Renderer, render_traces
 from tooltune.toolcalls.parse import parse_turn
 from tooltune.traces.load import load_traces
-from tooltune.traces.types import Trace
+from tooltune.traces.types import Message, ToolCall, Trace
 
 NAMES = ["builtin", "qwen2.5", "qwen3"]
 
@@ -96,6 +96,13 @@ def spelled(renderer: Renderer, trace: Trace) -> list[int]:
 def test_a_row_that_the_vocabulary_cannot_spell_is_refused(builtin_tokenizer: Any) -> None:
     with pytest.raises(RowRejected, match="text_not_reversible"):
         Renderer(builtin_tokenizer).render(simple_trace(answer="a\x16b"))
+
+
+def test_argument_keys_that_the_normaliser_would_merge_refuse_the_row(qwen3: Any) -> None:
+    call = ToolCall("f", {"\u00e9": 1, "e\u0301": 2})
+    trace = Trace((Message("user", "Hi"), Message("assistant", tool_calls=(call,))))
+    with pytest.raises(RowRejected, match="calls_not_recoverable"):
+        Renderer(qwen3).render(trace)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +28,12 @@ from tooltune.train.checkpoint import (
     verify,
 )
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX links and fork")
+pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux")
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 def fill(step: int, tag: str = "") -> Callable[[Path], None]:
@@ -68,6 +74,29 @@ def test_a_saved_checkpoint_verifies_and_is_linked(store: CheckpointStore) -> No
     assert store.resolve(LATEST) == path
     assert os.readlink(store.root / LATEST) == "epoch_0_step_10", "the link must be relative"
     assert sorted(os.listdir(store.root)) == [LATEST, "epoch_0_step_10"]
+
+
+def test_everything_is_on_disk_before_it_is_published(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    rename = os.rename
+
+    def sync(descriptor: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+
+    def publish(source: Path, target: Path) -> None:
+        done.append("renamed")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "rename", publish)
+    save(store, 1)
+    before, after = done[: done.index("renamed")], done[done.index("renamed") :]
+    files = {"weights", "adapter", "moments", "state.json", "manifest.json"}
+    assert files | {"consolidated", "model", "optim"} <= set(before)
+    assert before[-1].startswith(".staging-")
+    assert after == ["renamed", store.root.name, store.root.name], "the folder, then the link"
 
 
 def test_the_newest_is_by_step_not_by_text_or_time(store: CheckpointStore) -> None:
@@ -381,18 +410,17 @@ def assert_links_are_sound(store: CheckpointStore) -> None:
             assert verify(store.root / os.readlink(link)) == [], link.name
 
 
-@pytest.mark.parametrize(
-    "operation",
-    [save_next, save_same, save_same_without_exchange, move_best, prune, drop, recover],
-    ids=lambda operation: operation.__name__,
+OPERATIONS = (
+    *(save_next, save_same, save_same_without_exchange),
+    *(move_best, prune, drop, recover),
 )
-def test_a_kill_at_any_moment_leaves_complete_checkpoints_and_sound_links(
-    tmp_path: Path, operation: Callable[[CheckpointStore], None]
-) -> None:
+
+
+def kill_at_every_moment(operation: Callable[[CheckpointStore], None], folder: Path) -> None:
     nth, killed = 0, True
     while killed:
         nth += 1
-        store = CheckpointStore(tmp_path / str(nth), warn=lambda _: None)
+        store = CheckpointStore(folder / str(nth), warn=lambda _: None)
         save(store, 1)
         save(store, 2)
         store.link(BEST_TOOL_CALL, "epoch_0_step_1")
@@ -409,6 +437,49 @@ def test_a_kill_at_any_moment_leaves_complete_checkpoints_and_sound_links(
         assert latest.name in ("epoch_0_step_2", "epoch_0_step_3")
         assert all(verify(path) == [] for path in store.all()), nth
     assert nth > 3, "the operation did nothing that could be interrupted"
+
+
+def try_all(folder: Path) -> dict[str, str | None]:
+    """What went wrong in each operation. Forking is quick only in a process without torch."""
+    os.fsync = lambda _: None  # type: ignore[assignment]
+    failures: dict[str, str | None] = {}
+    for operation in OPERATIONS:
+        try:
+            kill_at_every_moment(operation, folder / operation.__name__)
+        except Exception:
+            failures[operation.__name__] = traceback.format_exc()
+        else:
+            failures[operation.__name__] = None
+    return failures
+
+
+def python(code: str, *arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+@pytest.fixture(scope="module")
+def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
+    code = (
+        "import json, sys; from pathlib import Path\n"
+        "from tests.train.test_checkpoint import try_all\n"
+        "print(json.dumps(try_all(Path(sys.argv[1]))))"
+    )
+    output, _ = python(code, tmp_path_factory.mktemp("kills")).communicate()
+    found: dict[str, str | None] = json.loads(output)
+    return found
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.__name__)
+def test_a_kill_at_any_moment_leaves_complete_checkpoints_and_sound_links(
+    failures: dict[str, str | None], operation: Callable[[CheckpointStore], None]
+) -> None:
+    failure = failures[operation.__name__]
+    assert failure is None, failure
 
 
 SAVER = """
@@ -436,12 +507,7 @@ def test_a_saving_process_killed_at_seeded_moments_goes_on_from_its_last_checkpo
     moments = random.Random(2)
     before = 0
     for _ in range(4):
-        process = subprocess.Popen(
-            [sys.executable, "-c", SAVER, store.root],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
+        process = python(SAVER, store.root)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         time.sleep(moments.uniform(0.05, 0.25))

@@ -20,7 +20,7 @@ Examples:
   tooltune demo --out runs/another --seed 1"""
 
 # Sized for two CPU cores: enough to learn from, and 80 turns and more to measure on.
-_SIZES = {"train": 168, "held_out": 54, "unseen_tools": 20}
+_SIZES = {"train": 168, "held_out": 58, "unseen_tools": 20}
 
 
 @user_errors

@@ -33,11 +33,15 @@ def command(
     ] = None,
     engine: Annotated[str, typer.Option(help="hf: in this process.")] = "hf",
     split: Annotated[str, typer.Option(help='Rows to use, such as "train[:100]".')] = "train",
-    format: Annotated[str | None, typer.Option(help="Trace format; recognised if left out.")] = None,
+    format: Annotated[
+        str | None, typer.Option(help="Trace format; recognised if left out.")
+    ] = None,
     chat_template: Annotated[
         str | None, typer.Option(help="Jinja file that overrides the tokenizer's template.")
     ] = None,
-    max_samples: Annotated[int | None, typer.Option(help="Cap on the turns that are scored.")] = None,
+    max_samples: Annotated[
+        int | None, typer.Option(help="Cap on the turns that are scored.")
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Generation budget of a turn.")] = 256,
     max_prompt_tokens: Annotated[
         int | None, typer.Option(help="Longer prompts are skipped, and count as wrong.")

@@ -44,3 +44,7 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 def main() -> None:
     """Entry point; exit code 0 done, 1 failed, 2 the user can fix it."""
     app()
+
+
+if __name__ == "__main__":
+    main()

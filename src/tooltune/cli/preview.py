@@ -95,8 +95,10 @@ def _print_header(data: str, row: int, sequences: list[list[ExplainedToken]]) ->
             "[dim]the chat template rewrites history between turns, so they are trained as "
             "separate sequences[/]"
         )
-    console.print("[bold green]green[/] is trained, [dim]dim[/] is context, "
-                  "[yellow]yellow[/] is the assistant's but carries no loss\n")
+    console.print(
+        "[bold green]green[/] is trained, [dim]dim[/] is context, "
+        "[yellow]yellow[/] is the assistant's but carries no loss\n"
+    )
 
 
 def _print_coloured(sequence: list[ExplainedToken]) -> None:

@@ -112,9 +112,7 @@ class ToolCallAccuracyEvaluator:
             require_rows(self._traces)
         if is_full_tokenizer(tokenizer):
             renderer = Renderer(tokenizer)
-            samples = render_samples(
-                self._traces, renderer, include_abstain=self.include_abstain
-            )
+            samples = render_samples(self._traces, renderer, include_abstain=self.include_abstain)
             prepared = prepare_samples(
                 self._mine(samples), max_prompt_tokens=self.max_prompt_tokens
             )

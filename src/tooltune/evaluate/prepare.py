@@ -34,7 +34,9 @@ def prepare_samples(
     prepared = []
     for sample in samples:
         if sample.turn is None:
-            prepared.append(Prepared(sample, None, skip_reason=sample.skip_reason or "not_rendered"))
+            prepared.append(
+                Prepared(sample, None, skip_reason=sample.skip_reason or "not_rendered")
+            )
         else:
             turn = sample.turn
             prepared.append(Prepared(sample, turn.prompt_ids, turn.completion_ids))
@@ -51,9 +53,7 @@ def render_samples(
         try:
             turns = {turn.index: turn for turn in renderer.render(trace).turns}
         except RowRejected as rejection:
-            samples += [
-                EvalSample(trace, i, None, skip_reason=rejection.code) for i in indices
-            ]
+            samples += [EvalSample(trace, i, None, skip_reason=rejection.code) for i in indices]
             continue
         samples += [EvalSample(trace, i, turns[i]) for i in indices]
     return samples

@@ -39,7 +39,9 @@ class GenerationOptions:
     raise_on_cuda_oom: bool = True
 
 
-def generation_stop_ids(tokenizer: Any, model: Any, template_stops: Sequence[int]) -> frozenset[int]:
+def generation_stop_ids(
+    tokenizer: Any, model: Any, template_stops: Sequence[int]
+) -> frozenset[int]:
     """The template's stops and whatever the model and tokenizer themselves stop at."""
     config = getattr(model, "generation_config", None)
     own = getattr(config, "eos_token_id", None)

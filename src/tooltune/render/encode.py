@@ -33,9 +33,7 @@ class SegmentEncoder:
         cuttable = all(
             not (token.lstrip or token.rstrip or token.single_word) for token in added.values()
         )
-        ids = {
-            token.content: index for index, token in added.items() if not token.normalized
-        }
+        ids = {token.content: index for index, token in added.items() if not token.normalized}
         self._ids = ids if self._backend is not None and cuttable else {}
         self._cut = _alternation(self._ids)
         self._anchor = next(iter(self._ids), None)
@@ -88,9 +86,7 @@ class SegmentEncoder:
         spans = self._backend.encode(self._anchor + text, add_special_tokens=False).offsets[1:]
         return [(start - shift, end - shift) for start, end in spans]
 
-    def _segment(
-        self, segment: str, first: bool, hidden: Placeholders | None
-    ) -> Sequence[int]:
+    def _segment(self, segment: str, first: bool, hidden: Placeholders | None) -> Sequence[int]:
         if not segment:
             return ()
         if hidden is not None and hidden.holds(segment):
@@ -105,7 +101,9 @@ class SegmentEncoder:
         if first:
             ids = tuple(self._backend.encode(segment, add_special_tokens=False).ids)
         else:
-            ids = tuple(self._backend.encode(self._anchor + segment, add_special_tokens=False).ids[1:])
+            ids = tuple(
+                self._backend.encode(self._anchor + segment, add_special_tokens=False).ids[1:]
+            )
         self._memo[key] = ids
         self._memo_characters += len(segment)
         while self._memo_characters > _MEMO_CHARACTERS:
@@ -120,7 +118,9 @@ class SegmentEncoder:
             return ids
         specials = getattr(self._tokenizer, "all_special_tokens", None) or []
         for anchor in specials:
-            with_anchor = list(self._tokenizer(anchor + text, add_special_tokens=False)["input_ids"])
+            with_anchor = list(
+                self._tokenizer(anchor + text, add_special_tokens=False)["input_ids"]
+            )
             alone = list(self._tokenizer(anchor, add_special_tokens=False)["input_ids"])
             if with_anchor[: len(alone)] == alone and len(alone) == 1:
                 return with_anchor[1:]

@@ -50,7 +50,7 @@ class TokenForest:
         return float(self.target_weight.sum(dtype=np.float64))
 
     def mask(self) -> NDArray[np.bool_]:
-        """The dense attention mask, bool [N, N] (query, key): the test oracle, never the fast path."""
+        """The dense mask, bool [N, N] (query, key): the oracle of tests, never used to train."""
         q = np.arange(len(self))[:, None]
         k = np.arange(len(self))[None, :]
         return (k <= q) & (q < self.end[None, :])
@@ -72,7 +72,9 @@ def merge_paths(
     where a sequence leaves the one before it: O(total tokens) array work, no trie in Python.
     """
     triples = list(paths)
-    sequences = [np.asarray([*prompt, *completion], dtype=np.int64) for prompt, completion, _ in triples]
+    sequences = [
+        np.asarray([*prompt, *completion], dtype=np.int64) for prompt, completion, _ in triples
+    ]
     if any(len(prompt) == 0 for prompt, _, _ in triples):
         raise ValueError("a turn without prompt tokens has no hidden state to predict from")
     # Big-endian bytes compare like the integer sequences themselves, shorter prefixes first.

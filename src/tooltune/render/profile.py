@@ -98,7 +98,9 @@ def probe_template(template: ChatTemplate, tokenizer: Any) -> TemplateProfile:
     """
     source = template.source(_TOOL_DICTS)
     try:
-        question = template.render(to_template([_USER], MessageShape()), None, generation_prompt=True)
+        question = template.render(
+            to_template([_USER], MessageShape()), None, generation_prompt=True
+        )
     except TemplateError as error:
         raise UserError(
             f"the chat template cannot render a single user message: {error}",

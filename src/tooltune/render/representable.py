@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
 
 from tooltune.render.profile import TemplateProfile
 from tooltune.toolcalls.parse import parse_turn
 from tooltune.traces.frozen import thaw
-from tooltune.traces.types import Message, Tool, Trace
+from tooltune.traces.types import Message, Trace
 
 
 class RowRejected(Exception):
@@ -39,7 +38,9 @@ def _check_message(message: Message, where: str, profile: TemplateProfile) -> No
     if message.role == "system" and message.content and not profile.system:
         raise RowRejected("template_drops_system", f"{where}: the template drops system messages")
     if message.role == "tool" and profile.tool_results == "dropped":
-        raise RowRejected("template_drops_tool_results", f"{where}: the template drops tool results")
+        raise RowRejected(
+            "template_drops_tool_results", f"{where}: the template drops tool results"
+        )
     if calls and not profile.tool_calls:
         raise RowRejected(
             "template_drops_tool_calls",
@@ -67,13 +68,13 @@ def check_completion(
     message: Message,
     completion: str,
     profile: TemplateProfile,
-    tools: Sequence[Tool],
     index: int,
 ) -> None:
     """Invariant 2: the completion parses back to the message's calls, text and reasoning.
 
-    Compared modulo edge white space and unicode normal form. Families without a parser here are
-    not checked.
+    `completion` is the text that the tokens spell, so after the tokenizer's normaliser. Compared
+    modulo edge white space and unicode normal form. Families without a parser here are not
+    checked.
 
     Raises: RowRejected.
     """

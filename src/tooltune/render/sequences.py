@@ -1,4 +1,4 @@
-"""Turns to flat training sequences in the Hugging Face form (unshifted labels, -100 = no target)."""
+"""Turns to flat sequences in the Hugging Face form (unshifted labels, -100 = no target)."""
 
 from __future__ import annotations
 

@@ -46,7 +46,9 @@ class ChatTemplate:
             return str(override)
         get = getattr(self._tokenizer, "get_chat_template", None)
         try:
-            return str(get(None, tools)) if get else str(getattr(self._tokenizer, "chat_template", ""))
+            return (
+                str(get(None, tools)) if get else str(getattr(self._tokenizer, "chat_template", ""))
+            )
         except ValueError as error:
             raise UserError(
                 "the tokenizer has no chat template, so nothing says how a conversation becomes "

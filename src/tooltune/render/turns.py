@@ -101,7 +101,9 @@ class Renderer:
                 self.template, before, messages[index], tools, self.profile.shape
             )
         except (TemplateError, PrefixError) as error:
-            code = "template_error" if isinstance(error, TemplateError) else "template_rewrites_prompt"
+            code = (
+                "template_error" if isinstance(error, TemplateError) else "template_rewrites_prompt"
+            )
             raise RowRejected(code, f"messages[{index}]: {error}") from error
         completion = _cut_at_stop(rest, self._stop(trace.messages[index]), index)
         prompt_ids = self.encoder.encode(prompt, hidden=hidden)
@@ -109,9 +111,11 @@ class Renderer:
         if hidden is not None:
             prompt, completion = hidden.restore(prompt), hidden.restore(completion)
         message = trace.messages[index]
-        check_completion(message, completion, self.profile, trace.tools, index)
+        check_completion(message, self._normalised(completion), self.profile, index)
         if completion_ids[-1] not in self.stop_ids:
-            raise RowRejected("no_stop_token", f"messages[{index}]: the turn's last token is no stop")
+            raise RowRejected(
+                "no_stop_token", f"messages[{index}]: the turn's last token is no stop"
+            )
         trained = message.weight > 0 and (is_last or not self.spec.train_on_last_turn_only)
         weights = [message.weight if trained else 0.0] * len(completion_ids)
         if trained and self.spec.mask_reasoning_content and message.reasoning:
@@ -212,7 +216,8 @@ def _cut_at_stop(rest: str, stop: Stop, index: int) -> str:
     end += len(stop.text)
     if rest[end:].strip():
         raise RowRejected(
-            "text_after_stop", f"messages[{index}]: the template writes {rest[end:]!r} after the stop"
+            "text_after_stop",
+            f"messages[{index}]: the template writes {rest[end:]!r} after the stop",
         )
     return rest[:end]
 

@@ -19,7 +19,7 @@ class FrozenDict(dict[str, Any]):
     """A `dict` whose every writing method raises `TypeError`."""
 
     __setitem__ = __delitem__ = _refuse
-    __ior__ = clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __ior__ = clear = pop = popitem = setdefault = update = _refuse
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset((key, _hashable(value)) for key, value in self.items()))
@@ -31,8 +31,8 @@ class FrozenDict(dict[str, Any]):
 class FrozenList(list[Any]):
     """A `list` whose every writing method raises `TypeError`."""
 
-    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse  # type: ignore[assignment]
-    append = clear = extend = insert = pop = remove = reverse = sort = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+    append = clear = extend = insert = pop = remove = reverse = sort = _refuse
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(tuple(_hashable(value) for value in self))
@@ -47,7 +47,9 @@ def _hashable(value: Any) -> Any:
 
 def freeze(value: Any) -> Any:
     """Return `value` with every dictionary and list inside replaced by its immutable form."""
-    if isinstance(value, Mapping):
+    if isinstance(value, (str, int, float)) or value is None:
+        return value
+    if isinstance(value, (dict, Mapping)):
         return FrozenDict({key: freeze(item) for key, item in value.items()})
     if isinstance(value, (list, tuple)):
         return FrozenList([freeze(item) for item in value])

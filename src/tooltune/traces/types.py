@@ -1,4 +1,4 @@
-"""The one in-memory form of a conversation: every format is read into it, everything else reads it."""
+"""The one form of a conversation: every format is read into it, everything else reads it."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class Trace:
         return tuple(i for i, m in enumerate(self.messages) if m.role == "assistant" and i > 0)
 
     def to_openai(self) -> dict[str, Any]:
-        """`{"messages": [...], "tools": [...]}`, the canonical row; `tools` only if there are any."""
+        """`{"messages": [...], "tools": [...]}`, the canonical row; `tools` only if any."""
         row: dict[str, Any] = {"messages": [message.to_openai() for message in self.messages]}
         if self.tools:
             row["tools"] = [tool.to_openai() for tool in self.tools]

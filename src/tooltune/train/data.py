@@ -1,4 +1,4 @@
-"""The data of a run: sources read, split, checked for overlap, rendered; every row accounted for."""
+"""The data of a run: read, split, checked for overlap, rendered; every row accounted for."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def _largest_batch(config: Config, data: RunData) -> int:
 
 
 def _memory(config: Config, tokens: int) -> dict[str, float] | None:
-    """GiB of weights, masters with AdamW state and gradients, and activations of one micro-batch."""
+    """GiB of weights, of masters with AdamW state and gradients, and of one batch's activations."""
     try:
         with quiet_transformers():
             model_config = AutoConfig.from_pretrained(

@@ -35,7 +35,7 @@ COMPARISON = "comparison.json"
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """Where the run is, and its own comparison of base and tuned (None where nothing is held out)."""
+    """Where the run is, and its comparison of base and tuned (None where nothing is held out)."""
 
     directory: Path
     comparison: dict[str, Any] | None
@@ -96,7 +96,7 @@ def step_plan(config: Config, n_traces: int) -> StepPlan:
 
 
 class Run:
-    """One run in progress: `start`, then `train_step` and `validate_and_save` per step, `finish`."""
+    """One run: `start`, then `train_step` and `validate_and_save` for each step, `finish`."""
 
     def __init__(
         self,
@@ -169,7 +169,7 @@ class Run:
         self.log.info(f"resumed from {checkpoint.name} at step {self.done.step}")
 
     def _tool_calls_before_training(self) -> dict[str, Any]:
-        """Base scores; kept from an earlier start of this run that was killed before a checkpoint."""
+        """Base scores; those of an earlier start that was killed before a checkpoint are kept."""
         kept = self.directory / "eval" / _BASE / "metrics.json"
         if kept.is_file():
             metrics: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
@@ -196,7 +196,7 @@ class Run:
             loss += float(share.detach())
             if not math.isfinite(loss):
                 raise NonFiniteError(_non_finite_message(step + 1, batch.turns[0].trace_id))
-            share.backward()  # type: ignore[no-untyped-call]
+            share.backward()
         lr = self._learning_rate(step)
         masters = self.trainee.masters.parameters()
         grad_norm = clip_gradients(masters, self.config.optimizer.max_grad_norm)

@@ -1,4 +1,4 @@
-"""The model being trained with its masters, optimizer and device: built once, saved and restored."""
+"""The model being trained, its masters and optimizer: built once, saved and restored."""
 
 from __future__ import annotations
 

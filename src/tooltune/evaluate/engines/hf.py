@@ -55,9 +55,9 @@ def generate_greedy(
     check_requests(requests, max_new_tokens)
     counters = counters if counters is not None else Counters()
     on_gpu = device_of(model).type != "cpu"
-    chunk_tokens = max_batch_tokens or (16384 if on_gpu else 2048)
+    chunk_tokens = max_batch_tokens or (16384 if on_gpu else 4096)
     rows_at_once = max_rows or (128 if on_gpu else 32)
-    limits = DecodeLimits(rows_at_once, cache_tokens=16 * chunk_tokens)
+    limits = DecodeLimits(rows_at_once, cache_tokens=8 * chunk_tokens)
 
     drafts = [make_draft(i, r, stop_ids, max_new_tokens) for i, r in enumerate(requests)]
     done: dict[int, Generation] = {}
