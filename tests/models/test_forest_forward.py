@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given, settings
-from tests.models.tiny import FAMILIES, Path, a_forest, path_lists, tiny_model
 from torch import Tensor
 from transformers import DynamicCache
 
+from tests.models.tiny import FAMILIES, Path, a_forest, path_lists, tiny_model
 from tooltune.models.forest_forward import flat_logits, forest_logits, supports_forest
 from tooltune.render.forest import TokenForest, merge_paths
 
@@ -71,6 +71,20 @@ def test_a_forest_equals_its_flat_sequences(family: str, paths: list[Path]) -> N
 @given(paths=path_lists())
 def test_the_flat_fallback_equals_one_sequence_at_a_time(paths: list[Path]) -> None:
     _assert_equal_to_flat(MODELS["qwen2"], paths, flat_logits)
+
+
+def test_the_flat_fallback_runs_every_leaf_once_and_no_path_inside_another() -> None:
+    model = tiny_model("llama")
+    shapes = []
+    model.register_forward_pre_hook(
+        lambda _module, _args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)),
+        with_kwargs=True,
+    )
+    chain: list[Path] = [([1, 2], [3], [1.0]), ([1, 2, 3, 4], [5], [1.0]), ([1, 2], [3], [1.0])]
+    flat_logits(model, merge_paths(chain))
+    no_own_targets: Path = ([1, 2, 3, 9], [9], [0.0])
+    flat_logits(model, merge_paths([*chain, no_own_targets]))
+    assert shapes == [(1, 5), (1, 5)]
 
 
 @families

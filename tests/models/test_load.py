@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.models.tiny import tiny_model
 
+from tests.models.tiny import tiny_model
 from tooltune.errors import UserError
 from tooltune.models.load import check_vocabulary, load_model, load_tokenizer, resolve_model
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given
-from tests.models.tiny import Path, a_forest, path_lists
 from torch.nn.functional import scaled_dot_product_attention
 
+from tests.models.tiny import Path, a_forest, path_lists
 from tooltune.models.path_attention import no_mask, path_attention, plan_segments
 from tooltune.render.forest import merge_paths
 
@@ -20,9 +21,7 @@ def test_segments_are_the_maximal_runs_without_a_fork(paths: list[Path]) -> None
     plan = plan_segments(forest)
     assert sum(plan.sizes) == len(forest)
     starts = [sum(plan.sizes[:i]) for i in range(len(plan.sizes))]
-    parents = {
-        int(b): int(a) for path in forest.paths for a, b in zip(path, path[1:], strict=False)
-    }
+    parents = {int(b): int(a) for path in forest.paths for a, b in pairwise(path)}
     children = list(parents.values())
     for i, (start, size) in enumerate(zip(starts, plan.sizes, strict=True)):
         run = range(start, start + size)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 from peft import AutoPeftModelForCausalLM, LoraConfig, get_peft_model
-from tests.models.tiny import tiny_model
 from transformers import AutoTokenizer
 
+from tests.models.tiny import tiny_model
 from tooltune.models.load import load_model, load_tokenizer
 from tooltune.models.save import merge_lora, save_adapter, save_consolidated
 
@@ -77,8 +77,10 @@ def test_a_bf16_base_is_merged_in_fp32_and_rounded_once() -> None:
     name = "model.layers.0.mlp.up_proj"
     layer = model.get_base_model().get_submodule(name)
     assert layer.get_base_layer().weight.dtype == torch.bfloat16
-    exact = layer.get_base_layer().weight.float() + layer.get_delta_weight("default").float()
-    assert torch.equal(merge_lora(model)[f"{name}.weight"], exact.detach().bfloat16())
+    with torch.no_grad():
+        exact = layer.get_base_layer().weight.float() + layer.get_delta_weight("default").float()
+    assert torch.equal(merge_lora(model)[f"{name}.weight"], exact.bfloat16())
+    assert torch.equal(merge_lora(model, dtype=torch.float32)[f"{name}.weight"], exact)
 
 
 def test_the_stop_tokens_and_template_travel_with_the_weights(

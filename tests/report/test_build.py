@@ -196,7 +196,7 @@ def test_secrets_in_configuration_and_outputs_are_removed(tmp_path: Path) -> Non
     html = path.read_text(encoding="utf-8")
     assert secret not in html
     assert "me:pass" not in html
-    assert "my token is [secret removed]" in read_page(path).data["rows"][0]["tuned"]["text"]
+    assert "my token is ***" in read_page(path).data["rows"][0]["tuned"]["text"]
 
 
 def test_five_thousand_samples_take_less_than_three_seconds(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from tests.toolcalls import families
 from tests.toolcalls.families import RENDERERS
 from tooltune.errors import UserError
 from tooltune.toolcalls import ParsedToolCall, parse_tool_calls, parse_turn
-from tooltune.toolcalls.json_text import json_equal
+from tooltune.toolcalls.json_text import MAX_DEPTH, json_equal
 from tooltune.traces.types import Tool
 
 GOOD = '{"name": "f", "arguments": {"x": 1}}'
@@ -144,6 +144,12 @@ def test_each_broken_call_is_one_attempt_with_its_status(body, status):
     assert call.arguments_valid_json is (status == "missing_name")
 
 
+def test_nesting_is_read_to_the_documented_depth_and_no_further():
+    for depth, status in ((MAX_DEPTH - 2, "ok"), (MAX_DEPTH - 1, "invalid_json")):
+        body = f'{{"name": "f", "arguments": {{"x": {"[" * depth}{"]" * depth}}}}}'
+        assert only(f"<tool_call>{body}</tool_call>").status == status
+
+
 def test_arguments_may_be_a_json_string_or_missing_or_named_parameters():
     for body, arguments in (
         ('{"name": "f", "arguments": "{\\"x\\": [1]}"}', {"x": [1]}),
@@ -178,6 +184,7 @@ def test_an_output_that_begins_inside_a_think_block_is_reasoning_up_to_its_close
     turn = parse_turn(f"Perhaps <tool_call> or {call}</think>{call}")
     assert [c.status for c in turn.calls] == ["ok"]
     assert turn.reasoning == f"Perhaps <tool_call> or {call}"
+    assert turn.content == ""
 
 
 def test_an_unclosed_think_block_is_all_reasoning():

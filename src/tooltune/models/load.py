@@ -23,6 +23,8 @@ from tooltune.models import builtin
 from tooltune.models.quiet import quiet_transformers
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+# Where a model may lie in a directory that is none: of a run, of a checkpoint, of a download.
+_PLACES = ("checkpoints/LATEST/model/consolidated", "model/consolidated", "consolidated", "*")
 _T = TypeVar("_T")
 
 
@@ -55,11 +57,8 @@ def _model_directory(path: Path) -> Path:
             f"model {path} is a LoRA adapter, not a whole model",
             fix="give the merged model beside it (model/consolidated) or merge it first",
         )
-    hint = (
-        next((p.parent for p in sorted(path.glob("**/config.json"))), None)
-        if path.is_dir()
-        else None
-    )
+    inside = (file.parent for place in _PLACES for file in path.glob(f"{place}/config.json"))
+    hint = next(inside, None)
     raise UserError(
         f"model {path} holds no config.json, so it is no Hugging Face model directory",
         fix=f"did you mean {hint}?" if hint else "give the directory that save_pretrained wrote",

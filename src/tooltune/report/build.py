@@ -28,8 +28,8 @@ from tooltune.report.curves import charts
 from tooltune.report.facts import flatten, rejection_rows, run_facts
 from tooltune.report.files import RunFiles, read_evaluation, read_run
 from tooltune.report.samples import SampleView, view_samples
-from tooltune.report.scrub import scrub
 from tooltune.report.tables import comparison_from_metrics, headline, metric_tables
+from tooltune.scrub import scrub_shapes
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -105,7 +105,7 @@ def render_report(files: RunFiles) -> str:
         )
     )
     # A lone surrogate is legal in JSON and impossible in UTF-8.
-    return _SURROGATE.sub("\ufffd", scrub(page))
+    return _SURROGATE.sub("\ufffd", scrub_shapes(page))
 
 
 def _folder(path: Path) -> Path:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from tooltune.train.durable import sha256
-from tooltune.train.scrub import scrub
+from tooltune.scrub import scrub
 
 _PACKAGES = (
     *("tooltune", "torch", "transformers", "peft", "tokenizers", "safetensors", "datasets"),

@@ -16,7 +16,7 @@ from typing import IO, Any, Self
 from tooltune.errors import UserError
 from tooltune.train.durable import flush
 from tooltune.train.progress import Progress
-from tooltune.train.scrub import scrub, scrub_text
+from tooltune.scrub import scrub, scrub_text
 
 METRICS = "metrics.jsonl"
 LOG = "train.log"

@@ -50,7 +50,7 @@ def weighted_nll(
     if rows is None:
         assert len(logits) == len(target_ids), "without rows, every target needs its own"
         rows = torch.arange(len(target_ids), device=logits.device)
-    nll = _WeightedNLL.apply(logits, rows, target_ids, weights.float())
+    nll = _WeightedNLL.apply(logits, rows, target_ids, weights.float())  # type: ignore[no-untyped-call]
     assert isinstance(nll, Tensor)
     return nll
 
@@ -65,7 +65,7 @@ class _WeightedNLL(torch.autograd.Function):
         return (weights * (lse[rows] - logits[rows, ids].float())).sum()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
         logits, lse, rows, ids, weights = ctx.saved_tensors
         weights = weights * upstream

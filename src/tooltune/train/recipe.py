@@ -163,7 +163,7 @@ class Run:
             self.log.warning(remark)
         # A kill between a save and its links is made good here: the links follow the state.
         for link, best in self.done.best.items():
-            if (self.store.root / best["name"]).is_dir():
+            if self.store.is_complete(best["name"]):
                 self.store.link(link, best["name"])
         self.log.truncate_after(self.done.step)
         self.log.info(f"resumed from {checkpoint.name} at step {self.done.step}")
@@ -272,6 +272,7 @@ class Run:
                 self.config,
                 self.directory / "eval" / tag,
                 name=name if tag == _BASE else f"{name} at {tag}",
+                say=self.log.info,
             )
 
     def _log_tool_calls(self, metrics: Mapping[str, Any]) -> None:
@@ -356,6 +357,7 @@ class Run:
                 self.config,
                 self.directory / "eval" / _FINAL,
                 self.trainee.device,
+                say=self.log.info,
             )
             for link in self._note_best("BEST_TOOL_CALL", metrics["tool_call/balanced_accuracy"]):
                 self.store.link(link, latest.name)

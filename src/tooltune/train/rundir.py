@@ -15,7 +15,7 @@ from tooltune.traces.split import write_split
 from tooltune.train.data import RunData
 from tooltune.train.durable import write_json
 from tooltune.train.environment import describe_environment
-from tooltune.train.scrub import scrub
+from tooltune.scrub import scrub
 
 CONFIG = "config.yaml"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,18 @@ def validation_loss(trainee: Trainee, batches: Sequence[MicroBatch]) -> float:
 
 
 def evaluate_tool_calls(
-    model: Any, tokenizer: Any, data: RunData, config: Config, directory: Path, *, name: str
+    model: Any,
+    tokenizer: Any,
+    data: RunData,
+    config: Config,
+    directory: Path,
+    *,
+    name: str,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Generate every sample of the run and write `samples.jsonl` and `metrics.json`.
 
-    Returns the `tool_call/*` metrics.
+    `say` is told of the progress, now and then. Returns the `tool_call/*` metrics.
     """
     settings = config.tool_call_eval
     prepared = prepare_samples(data.samples, max_prompt_tokens=settings.max_prompt_tokens)
@@ -49,15 +56,37 @@ def evaluate_tool_calls(
         stop_ids=generation_stop_ids(tokenizer, model, data.renderer.stop_ids),
         call_format=data.renderer.profile.call_format,
     )
-    records: list[Record] = run_samples(model, tokenizer, prepared, options)
+    progress = _Quarters(say)
+    records: list[Record] = run_samples(model, tokenizer, prepared, options, progress)
     metrics = write_evaluation(directory, records, model_name=name)
     return {key: value for key, value in metrics.items() if key.startswith("tool_call/")}
 
 
 def evaluate_saved_model(
-    path: Path, tokenizer: Any, data: RunData, config: Config, directory: Path, device: torch.device
+    path: Path,
+    tokenizer: Any,
+    data: RunData,
+    config: Config,
+    directory: Path,
+    device: torch.device,
+    *,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """The same on a model as anyone would load it from disk: what was saved is what is scored."""
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     model = load_model(path, dtype=dtype, device=device)
-    return evaluate_tool_calls(model, tokenizer, data, config, directory, name=str(path))
+    return evaluate_tool_calls(model, tokenizer, data, config, directory, name=str(path), say=say)
+
+
+class _Quarters:
+    """Says how many turns are done, four times at most: readable in a terminal and in a log."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._shown = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        quarter = 4 * done // max(total, 1)
+        if quarter > self._shown:
+            self._shown = quarter
+            self._say(f"generated {done} of {total} turns")

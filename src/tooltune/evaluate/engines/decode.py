@@ -145,7 +145,7 @@ def _build(rows: list[Row], room: int, device: torch.device) -> _Batch:
         layers.append(ReservedLayer(keys, values, width))
     mask = torch.ones(len(rows), width + room, dtype=torch.int64, device=device)
     for i, row in enumerate(rows):
-        pass
+        mask[i, : width - row.length] = 0
         row.cache = None  # the old cache is freed with the last row that leaves it
     return _Batch(rows, list(range(len(rows))), Cache(layers=layers), mask, width)
 

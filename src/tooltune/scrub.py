@@ -25,11 +25,11 @@ _SECRET_KEY = re.compile(
 )
 _NOT_SECRET_KEY = re.compile(r"^(.*_)?(bos|eos|pad|unk|sep|cls|mask|stop|image)_token$", re.I)
 _SHAPES = (
-    (re.compile(r"(?<=://)[^/?#\s\"'<>]+(?=@)"), MASK),
+    (re.compile(r"(?<=://)[^/?#\s\"'<>\\]+(?=@)"), MASK),
     (
         re.compile(
             r"(?i)([?&](?:api_?key|key|token|access_token|auth|signature|sig|"
-            r"x-amz-signature|password)=)[^&\s#\"']+"
+            r"x-amz-signature|password)=)[^&\s#\"'\\<>]+"
         ),
         rf"\1{MASK}",
     ),
@@ -37,7 +37,8 @@ _SHAPES = (
     (
         re.compile(
             r"\b(?:hf_[A-Za-z0-9]{20,}|sk-[\w-]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|"
-            r"github_pat_\w{20,}|AKIA[0-9A-Z]{16}|xox[abpr]-[\w-]{10,}|AIza[\w-]{35})"
+            r"github_pat_\w{20,}|glpat-[\w-]{20,}|(?:AKIA|ASIA)[0-9A-Z]{16}|xox[abposr]-[\w-]{10,}|"
+            r"AIza[\w-]{35}|nvapi-[\w-]{20,}|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,})"
         ),
         MASK,
     ),
@@ -67,6 +68,14 @@ def scrub_text(text: str) -> str:
     """`text` with every known secret replaced by `***`."""
     for secret in environment_secrets():
         text = text.replace(secret, MASK)
+    return scrub_shapes(text)
+
+
+def scrub_shapes(text: str) -> str:
+    """`text` with whatever looks like a secret replaced by `***`.
+
+    No shape holds a quote or a backslash: scrubbed JSON is still JSON.
+    """
     for shape, replacement in _SHAPES:
         text = shape.sub(replacement, text)
     return text

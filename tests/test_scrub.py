@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tooltune.train.scrub import MASK, scrub, scrub_text
+from tooltune.scrub import MASK, scrub, scrub_shapes, scrub_text
+
+# Put together here so that no file of the repository holds the likeness of a secret.
+SHAPES = [
+    "hf_" + "a1B2" * 8,
+    "sk-" + "proj-" + "x9" * 16,
+    "glpat-" + "Z3y4" * 9,
+    "xoxb-" + "1234567890-abcdef",
+    "AIza" + "B" * 35,
+]
 
 
 @pytest.fixture(autouse=True)
@@ -98,3 +107,10 @@ def test_a_known_secret_is_found_wherever_it_stands(
     for level in range(depth):
         value = [value] if level % 2 else {"k": value}
     assert "plain-value-of-a-token" not in json.dumps(scrub(value))
+
+
+@given(st.dictionaries(st.text(max_size=8), st.text(max_size=30) | st.sampled_from(SHAPES)))
+def test_scrubbed_json_is_still_json_with_every_key(data: dict[str, str]) -> None:
+    read = json.loads(scrub_shapes(json.dumps(data, ensure_ascii=False)))
+    assert len(read) == len(data)
+    assert not set(SHAPES) & set(read.values())
