@@ -21,6 +21,8 @@ from tooltune.evaluate.engines import (
     hf,
     pick_engine,
 )
+from tooltune.evaluate.engines.prefill_flat import prefill_flat
+from tooltune.evaluate.engines.verify import make_draft, verify
 
 VOCAB = 64
 STOPS = frozenset({2, 3})
@@ -212,16 +214,38 @@ def test_the_same_requests_cost_the_same() -> None:
     _run("llama", requests, counters=second)
     assert first == second
     assert first.decode_tokens > 0
+    assert first.agreed_drafts < first.requests == 10
 
 
-def test_a_batch_is_filled_again_when_half_of_it_is_over() -> None:
-    requests = [Request(prompt) for prompt in _prompts(20)]
+def test_a_batch_is_filled_again_while_others_wait() -> None:
+    rambling = [p for p in _prompts(200) if len(_greedy("llama", p)) == MAX_NEW]
+    drafts = [_greedy("llama", prompt)[: 10 * (i % 2)] for i, prompt in enumerate(rambling[:20])]
+    requests = [Request(*pair) for pair in zip(rambling, drafts, strict=False)]
     counters = Counters()
-    out = _run("llama", requests, counters=counters, max_rows=4, max_batch_tokens=30)
-    longest = max(len(generation.token_ids) for generation in out)
-    decoded = sum(len(generation.token_ids) - 1 for generation in out)
-    assert counters.decode_tokens == decoded
-    assert decoded / 4 <= counters.decode_forwards <= decoded / 2 + longest
+    _run("llama", requests, counters=counters, max_rows=4, max_batch_tokens=30)
+    assert counters.decode_tokens == 10 * 11 + 10 * 1
+    assert 120 / 4 <= counters.decode_forwards <= 120 / 4 + MAX_NEW
+
+
+def test_a_row_that_goes_on_does_not_hold_the_whole_chunk_in_memory() -> None:
+    agreed = [Request(prompt, _greedy("llama", prompt)) for prompt in _prompts(6)]
+    drafts = [
+        make_draft(i, request, STOPS, MAX_NEW) for i, request in enumerate([*agreed, Request((5,))])
+    ]
+    with torch.no_grad():
+        (rows,) = verify(
+            _model("llama"),
+            [drafts],
+            prefill_flat,
+            stop_ids=STOPS,
+            max_new_tokens=MAX_NEW,
+            counters=Counters(),
+        )
+    *over, row = rows
+    assert all(other.cache is None for other in over)
+    assert row.cache is not None
+    keys, _ = row.cache.layers[0]
+    assert keys.untyped_storage().nbytes() == keys.shape[1] * keys.shape[3] * 4  # one token
 
 
 def test_turns_of_one_trace_are_read_once() -> None:

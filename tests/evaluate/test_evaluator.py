@@ -124,6 +124,7 @@ def test_cuda_out_of_memory_ends_the_evaluation_unless_told_otherwise(data: Path
         evaluate(data, answer)
     metrics = evaluate(data, answer, raise_on_cuda_oom=False)
     assert metrics["tool_call/_skip_out_of_memory"] == 4.0
+    assert all(metrics[f"tool_call/{key}"] == 0.0 for key in ToolCallAccuracyEvaluator.METRIC_KEYS)
     assert metrics["tool_call/accuracy"] == 0.0
 
 
@@ -204,3 +205,20 @@ def test_public_samples_hold_prompt_tools_and_ground_truth(data: Path) -> None:
     assert sample["gt_tool_calls"] == [{"name": "get_time", "arguments": {"city": "Rome"}}]
     assert len(make_agent_chat_eval_samples(path=data, include_abstain=True)) == 12
     assert len(make_agent_chat_eval_samples(path=data, max_eval_samples=2)) == 2
+
+
+def test_a_called_tool_that_the_row_does_not_list_can_still_be_called_right(
+    tmp_path: Path,
+) -> None:
+    row = simple_trace(user="Time in Rome?").to_openai()
+    row["tools"][0]["function"]["name"] = "other"
+    path = tmp_path / "row.json"
+    path.write_text(json.dumps([row]))
+
+    class AnyTools(LetterTokenizer):
+        def apply_chat_template(self, messages: Any, **_: Any) -> str:
+            return "".join(f"{m['role']}: {m['content']}\n" for m in messages)
+
+    evaluator = ToolCallAccuracyEvaluator(path=path)
+    metrics = evaluator.evaluate(ScriptedModel(answer_right), AnyTools())
+    assert metrics["tool_call/accuracy"] == 1.0

@@ -28,6 +28,14 @@ def test_a_skipped_turn_is_wrong_in_the_headline_and_outside_the_six():
     assert metrics["tool_call/_skip_generate_error"] == 1
 
 
+def test_scores_that_a_skipped_turn_may_bear_are_not_read():
+    skipped = record("b", skip="out_of_memory")
+    skipped["verdict"]["scores"] = {"has_call": 0.0, "malformed": 1.0}
+    metrics = aggregate([record("a", said=(RIGHT,)), skipped])
+    assert metrics["tool_call/has_call"] == 1
+    assert metrics["tool_call/malformed_rate"] == 0
+
+
 def test_turns_that_should_not_call_are_scored_apart_and_balanced_in():
     metrics = aggregate(
         [

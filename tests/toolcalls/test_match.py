@@ -64,6 +64,14 @@ def test_among_equal_names_the_closest_arguments_are_taken():
     assert match_calls([broken, pred("f", z=1)], [gt("f", x=1)]) == [(0, 1)]
 
 
+def test_a_right_call_is_kept_where_two_close_ones_would_add_up_to_as_much():
+    truth = [gt("f", x=1, y=1), gt("f", x=1, y=2)]
+    preds = [pred("f", x=1, y=1), pred("f", x=2, y=1)]
+    assert match_calls(preds, truth) == [(0, 0), (1, 1)]
+    assert match_calls(preds[::-1], truth) == [(0, 1), (1, 0)]
+    assert match_calls(preds, truth[::-1]) == [(0, 1), (1, 0)]
+
+
 def test_missing_predictions_are_none():
     assert match_calls([pred("g")], [gt("f"), gt("g")]) == [(0, None), (1, 0)]
     assert match_calls([pred("g")], [gt("f"), gt("g")], "positional") == [(0, 0), (1, None)]

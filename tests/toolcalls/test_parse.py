@@ -270,6 +270,16 @@ def test_harmony_channels_become_reasoning_content_and_calls():
     assert [(c.name, c.arguments, c.status) for c in turn.calls] == [("f", {"x": "<|call|>"}, "ok")]
 
 
+def test_text_between_harmony_messages_is_content():
+    turn = parse_turn("<|channel|>final<|message|>a<|end|>b<|start|>assistant<|message|>c")
+    assert turn.content == "a\nb\nc"
+
+
+def test_the_name_of_a_call_that_breaks_off_is_kept_where_it_stands_apart():
+    for text in ("[TOOL_CALLS]f[ARGS]{", "<|channel|>x to=functions.f<|message|>{"):
+        assert only(text).name == "f"
+
+
 def test_harmony_final_text_is_content_even_where_it_speaks_of_other_markers():
     turn = parse_turn(f"<|channel|>final<|message|>Use <tool_call>: {GOOD}<|return|>")
     assert (turn.content, turn.calls) == (f"Use <tool_call>: {GOOD}", ())

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 
 from tests.toolcalls import families
-from tooltune.errors import UserError
 from tooltune.toolcalls import (
     ParsedToolCall,
     check_ground_truth,
@@ -56,6 +55,12 @@ def six(*values: float) -> dict[str, float]:
         pytest.param([], [gt("f", x=1)], six(0, 0, 0, 0, 0, 0), id="no prediction"),
         pytest.param([pred("f", x=1)], [], six(0, 0, 0, 0, 0, 0), id="no ground truth"),
         pytest.param([BROKEN], [gt("f", x=1)], six(1, 0, 0, 0, 0, 0), id="invalid still counts"),
+        pytest.param(
+            [ParsedToolCall("f", {"x": 1}, False)],
+            [gt("f", x=1)],
+            six(1, 1, 0, 0, 0, 0),
+            id="invalid arguments have no fields",
+        ),
         pytest.param([BROKEN], [gt("f")], six(1, 0, 0, 1, 1, 0), id="invalid, no true arguments"),
         pytest.param(
             [pred("g", x=1)], [gt("f", x=1)], six(1, 0, 1, 1, 1, 1), id="exact apart from the name"
@@ -222,9 +227,12 @@ def test_schema_valid_is_about_the_well_formed_calls_and_absent_without_any(pred
         "x",
     ],
 )
-def test_an_invalid_tool_schema_is_found_before_anything_is_judged(schema):
-    with pytest.raises(UserError, match="parameters of tool 'f'"):
-        check_ground_truth([gt("f")], [{"name": "f", "parameters": schema}])
+def test_an_invalid_tool_schema_leaves_only_schema_validity_open(schema):
+    tools = [{"name": "f", "parameters": schema}]
+    check_ground_truth([gt("f")], tools)
+    score = score_turn([pred("f", x=1)], [gt("f", x=1)], tools)
+    assert score.correct
+    assert "schema_valid" not in score.scores
 
 
 def test_schemas_with_inner_references_and_ref_like_data_are_fine():
@@ -238,18 +246,10 @@ def test_schemas_with_inner_references_and_ref_like_data_are_fine():
     assert score_turn([pred("f", x="1")], [gt("f")], tools).scores["schema_valid"] == 0
 
 
-def test_ground_truth_that_calls_no_tool_of_the_row_is_a_fault_of_the_data():
-    with pytest.raises(UserError, match=r"'h', which is not among the row's tools \(f, g\)"):
-        check_ground_truth([gt("h")], TOOLS)
-    with pytest.raises(UserError, match="none"):
-        check_ground_truth([gt("h")], [])
-    check_ground_truth([gt("h")], None)
-
-
 def test_what_a_model_says_never_breaks_the_grader():
     schema = {"properties": {"x": {"multipleOf": 0.1}, "y": {"$ref": "#"}}}
     deep: dict[str, Any] = {}
-    for _ in range(199):
+    for _ in range(2000):
         deep = {"y": deep}
     for arguments in ({"x": 10**400}, deep):
         score = score_turn(

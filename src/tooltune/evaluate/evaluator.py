@@ -102,7 +102,9 @@ class ToolCallAccuracyEvaluator:
             raise_on_cuda_oom=self.raise_on_cuda_oom,
         )
         self.records = run_samples(model, tokenizer, prepared, options)
-        return summarise(self.records, prefix=self.metric_prefix)
+        # As in the reference, its six keys are always there: 0.0 where no sample was scored.
+        unscored = {f"{self.metric_prefix}/{key}": 0.0 for key in self.METRIC_KEYS}
+        return unscored | summarise(self.records, prefix=self.metric_prefix)
 
     def _prepare(self, tokenizer: Any) -> tuple[list[Prepared], Sequence[int], str | None]:
         if self._traces is None:

@@ -129,8 +129,10 @@ def _scored(
     tools = sample.trace.to_openai().get("tools")
     ids = list(generation.token_ids)
     text = tokenizer.decode(ids, skip_special_tokens=False)
-    calls = parse_turn(text, format=options.call_format, tools=tools).calls
-    score = score_turn(calls, ground_truth_calls(sample.trace, sample.turn_index), tools=tools)
+    truth = ground_truth_calls(sample.trace, sample.turn_index)
+    known = None if tools is None else [*tools, *_undeclared(truth, tools)]
+    calls = parse_turn(text, format=options.call_format, tools=known).calls
+    score = score_turn(calls, truth, tools=tools)
     return {
         **_about(item),
         "text": text,
@@ -144,6 +146,12 @@ def _scored(
         "teacher_forced_exact": generation.teacher_forced_exact,
         "verdict": asdict(score),
     }
+
+
+def _undeclared(truth: Sequence[Record], tools: Sequence[Record]) -> list[Record]:
+    """Tools that the ground truth calls and the row does not list: not the model's fault."""
+    listed = {tool["function"]["name"] for tool in tools}
+    return [{"name": call["name"]} for call in truth if call["name"] not in listed]
 
 
 def _skipped(item: Prepared, reason: str) -> Record:

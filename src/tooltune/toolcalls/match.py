@@ -38,7 +38,8 @@ def match_calls(
 
     from scipy.optimize import linear_sum_assignment  # half a second that parsing need not pay
 
-    # Lexicographic weights: no number of lesser agreements outweighs one greater agreement.
+    # No number of close arguments outweighs one right name or call. Those two never compete: a
+    # right call's rivals bear its name, so choosing among them costs no name elsewhere.
     base = min(len(truth), len(pred_calls)) + 1
     weights = [[_agreement(call, *gt, base) for call in pred_calls] for gt in truth]
     rows, columns = linear_sum_assignment(weights, maximize=True)
@@ -47,14 +48,18 @@ def match_calls(
 
 
 def _agreement(call: ParsedToolCall, name: str, arguments: Mapping[str, Any], base: int) -> float:
-    """How well a prediction fits: `base`² if all right, `base` for the name, in [0, 1] the rest."""
+    """How well a prediction fits: `base` for the name, as much again if all is right, and in
+    [0, 1] how close the arguments are."""
     same_name = call.name == name
-    right = same_name and call.arguments_valid_json and json_equal(call.arguments, arguments)
-    return base * base * right + base * same_name + _closeness(call, arguments)
+    closeness = _closeness(call, arguments)
+    return base * (same_name + (same_name and closeness == 1)) + closeness
 
 
 def _closeness(call: ParsedToolCall, arguments: Mapping[str, Any]) -> float:
-    """Mean of three shares: valid JSON, argument names in common, argument values in common."""
+    """Mean of three shares: valid JSON, argument names in common, argument values in common.
+
+    Exactly 1 if and only if the arguments are equal.
+    """
     if not call.arguments_valid_json:
         return 0.0
     shared = call.arguments.keys() & arguments.keys()

@@ -81,7 +81,7 @@ def broken(text: str, start: int, failure: int, end: int, resync: re.Pattern[str
     mark = resync.search(text, start, end)
     stop = mark.start() if mark else end
     closed = mark is not None and mark[0].startswith("</")
-    unclosed = not closed and failure <= stop and is_truncated(text, failure, stop)
+    unclosed = not closed and is_truncated(text, failure, stop)
     return Attempt(start, stop, status="unclosed" if unclosed else "invalid_json")
 
 

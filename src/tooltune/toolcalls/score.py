@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Literal
 
-from tooltune.errors import UserError
 from tooltune.toolcalls.json_text import json_equal
 from tooltune.toolcalls.match import Matching, ground_truth, match_calls
-from tooltune.toolcalls.schema import check_schemas, validate_calls
+from tooltune.toolcalls.schema import validate_calls
 from tooltune.toolcalls.tools import Tools, tool_schemas
 from tooltune.toolcalls.types import ParsedToolCall
 
@@ -105,22 +104,13 @@ def _call_metrics(
 def check_ground_truth(gt_calls: Sequence[Mapping[str, Any]], tools: Tools | None) -> None:
     """Make sure that a turn can be judged at all: a fault of the data is no fault of the model.
 
-    Raises `UserError` for a ground-truth call without a name, with arguments that are no object,
-    or of a tool that is not in `tools`; and for a tool without a name or with an invalid schema.
-    `None` for `tools` means that they are unknown, an empty list that there were none.
+    Raises `UserError` for a ground-truth call without a name or with arguments that are no object,
+    and for a tool without a name. `None` for `tools` means that they are unknown.
     """
-    named = [ground_truth(call)[0] for call in gt_calls]
-    if tools is None:
-        return
-    check_schemas(tools)
-    schemas = tool_schemas(tools)
-    for name in named:
-        if name not in schemas:
-            raise UserError(
-                f"the ground truth calls {name!r}, which is not among the row's tools "
-                f"({', '.join(schemas) or 'none'}), so a right answer would count as wrong",
-                fix="add the tool to the row, or remove the row from the evaluation data",
-            )
+    for call in gt_calls:
+        ground_truth(call)
+    if tools is not None:
+        tool_schemas(tools)
 
 
 def score_turn(
@@ -135,7 +125,8 @@ def score_turn(
     `call_recall` and `call_f1` (a call is right if its name, arguments and status are), and
     `malformed`; of one that should not: `abstained` and `malformed`. `malformed` is 1 if any
     attempt is not a well-formed call. With `tools`, `schema_valid` is 1 if the well-formed calls,
-    of which there must be some, all name a tool there and satisfy its JSON schema.
+    of which there must be some, all name a tool there and satisfy its JSON schema; it is absent
+    where that schema is itself invalid.
 
     Raises `UserError` for faults of the data (see `check_ground_truth`, which finds them before
     anything is generated); no model output raises.
@@ -143,7 +134,9 @@ def score_turn(
     well_formed = [call for call in calls if is_well_formed(call)]
     scores: dict[str, float] = {"malformed": float(len(well_formed) < len(calls))}
     if tools is not None and well_formed:
-        scores["schema_valid"] = float(validate_calls(well_formed, tools))
+        valid = validate_calls(well_formed, tools)
+        if valid is not None:
+            scores["schema_valid"] = float(valid)
     outcome: Outcome = "call" if well_formed else "malformed" if calls else "abstained"
     if not gt_calls:
         scores["abstained"] = float(not calls)

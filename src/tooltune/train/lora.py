@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
@@ -47,7 +48,9 @@ def add_lora(
     )
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        adapted = get_peft_model(model, config, autocast_adapter_dtype=True)  # fp32 adapters
+        with warnings.catch_warnings():  # PEFT asks transformers for a name it deprecated
+            warnings.simplefilter("ignore", FutureWarning)
+            adapted = get_peft_model(model, config, autocast_adapter_dtype=True)  # fp32 adapters
     assert isinstance(adapted, PeftModel)
     return adapted
 

@@ -11,11 +11,11 @@ import yaml
 from tooltune.config.dump import config_difference, dump_config
 from tooltune.config.schema import Config
 from tooltune.errors import UserError
+from tooltune.scrub import scrub
 from tooltune.traces.split import write_split
 from tooltune.train.data import RunData
 from tooltune.train.durable import write_json
 from tooltune.train.environment import describe_environment
-from tooltune.scrub import scrub
 
 CONFIG = "config.yaml"
 

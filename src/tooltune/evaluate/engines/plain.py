@@ -47,7 +47,7 @@ def generate_plain(
     answer = _generated if callable(getattr(model, "generate", None)) else _token_by_token
     done: list[Generation] = []
     devices = [device] if device.type == "cuda" else []
-    with evaluation_mode(model), torch.no_grad():
+    with evaluation_mode(model), torch.random.fork_rng(devices):
         for request in requests:
             # by prompt: the sample does not depend on what else is evaluated, nor in which order
             torch.manual_seed(seed ^ zlib.crc32(repr(request.prompt_ids).encode()))
