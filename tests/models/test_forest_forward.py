@@ -168,6 +168,10 @@ def test_a_model_that_needs_flat_sequences_says_why(overrides: dict[str, Any], r
     assert reason in (supports_forest(tiny_model("qwen2", **overrides)) or "")
 
 
+def test_any_other_object_needs_flat_sequences() -> None:
+    assert supports_forest(torch.nn.Linear(2, 2)) == "Linear is no transformers model"
+
+
 def test_a_model_with_a_state_along_the_row_needs_flat_sequences() -> None:
     from transformers import AutoModelForCausalLM, JambaConfig
 

@@ -60,6 +60,46 @@ def test_masked_reasoning_stays_in_the_text_but_carries_no_loss(
         assert trained.endswith("<|im_end|>")
 
 
+@pytest.mark.parametrize("name", ["builtin", "qwen3"])
+@pytest.mark.parametrize(
+    ("reasoning", "answer"),
+    [
+        ("think", "I think so."),  # also in the opening tag, and again in the answer
+        ("You said <|endoftext|> there", "It is <|endoftext|> now."),  # special tokens as text
+    ],
+)
+def test_the_reasoning_itself_is_masked_wherever_else_its_words_occur(
+    tokenizers: dict[str, Any], name: str, reasoning: str, answer: str
+) -> None:
+    tokenizer = tokenizers[name]
+    special = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    trace = simple_trace(reasoning=reasoning, answer=answer)
+    for turn in Renderer(tokenizer, RenderSpec(mask_reasoning_content=True)).render(trace).turns:
+        pairs = list(zip(turn.completion_ids, turn.weights, strict=True))
+        assert special not in turn.completion_ids
+        before, _, after = turn.completion_text.partition(f"\n{reasoning}\n")
+        assert tokenizer.decode([t for t, w in pairs if w == 0]).strip() == reasoning
+        trained = tokenizer.decode([t for t, w in pairs if w > 0])
+        assert "".join(trained.split()) == "".join((before + after).split())
+
+
+def test_reasoning_that_the_template_alters_cannot_be_masked_and_refuses_the_row(
+    qwen25: Any,
+) -> None:
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.reasoning_content %}"
+        "{{ m.reasoning_content | upper if 'shout' in m.reasoning_content else "
+        "m.reasoning_content }}: {% endif %}{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    renderer = Renderer(qwen25, RenderSpec(chat_template=template, mask_reasoning_content=True))
+    user = Message("user", "Hi")
+    calm, loud = (Message("assistant", "Hey", reasoning=text) for text in ("calm", "shout"))
+    assert 0.0 in renderer.render(Trace((user, calm))).turns[0].weights
+    with pytest.raises(RowRejected, match="reasoning_not_found"):
+        renderer.render(Trace((user, loud)))
+
+
 def test_old_reasoning_leaves_the_prompt_but_stays_inside_the_running_tool_loop(
     builtin_tokenizer: Any,
 ) -> None:
@@ -82,6 +122,17 @@ def test_template_arguments_reach_every_render(qwen3: Any) -> None:
     assert not any("<think>" in turn.completion_text for turn in off)
 
 
+def test_the_date_that_a_template_prints_is_the_specifications(qwen25: Any) -> None:
+    template = (
+        "{% macro day() %}{{ 'On ' + strftime_now('%d %b %Y') }}{% endmacro %}{{ day() }}\n"
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    spec = RenderSpec(chat_template=template, date="2024-02-29")
+    trace = Trace((Message("user", "Hi"), Message("assistant", "Hello")))
+    assert Renderer(qwen25, spec).render(trace).turns[0].prompt_text.startswith("On 29 Feb 2024\n")
+
+
 def test_a_leading_assistant_turn_is_context_only(qwen25: Any) -> None:
     messages = (Message("assistant", "Welcome!"), *simple_trace().messages)
     rendered = Renderer(qwen25).render(Trace(messages, simple_trace().tools))
@@ -94,6 +145,7 @@ def test_every_part_of_the_specification_changes_its_fingerprint() -> None:
         RenderSpec(),
         RenderSpec(chat_template="x"),
         RenderSpec(chat_template_kwargs={"a": 1}),
+        RenderSpec(date="2024-02-29"),
         RenderSpec(train_on_last_turn_only=True),
         RenderSpec(mask_reasoning_content=True),
         RenderSpec(drop_history_reasoning_content=True),

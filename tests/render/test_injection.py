@@ -9,11 +9,13 @@ import pytest
 
 from tests.render.strategies import simple_trace
 from tooltune.render.representable import RowRejected
+from tooltune.render.spec import RenderSpec
 from tooltune.render.turns import Renderer, render_traces
 from tooltune.traces.ledger import Ledger
-from tooltune.traces.types import Source, Tool, Trace
+from tooltune.traces.types import Message, Source, Tool, ToolCall, Trace
 
 NAMES = ["builtin", "qwen2.5", "qwen3"]
+ANSWER = (Message("assistant", "Done."),)
 FIELDS = {
     "user": "messages[0].content",
     "city": "messages[1].tool_calls[0].arguments.city",
@@ -65,6 +67,35 @@ def test_a_special_token_that_the_template_does_not_use_is_kept_as_plain_charact
     assert "<|endoftext|>" in rendered.turns[-1].prompt_text
     assert "<|endoftext|>" in tokenizer.decode(rendered.turns[-1].prompt_ids)
     assert renderer.escaped_strings == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_special_token_in_a_call_name_or_an_argument_key_is_plain_characters_too(
+    tokenizers: dict[str, Any], name: str
+) -> None:
+    tokenizer = tokenizers[name]
+    call = ToolCall("get<|endoftext|>", {"<|endoftext|>": 1}, id="id<|endoftext|>")
+    trace = simple_trace()
+    turns = (replace(trace.messages[1], tool_calls=(call,)), trace.messages[2])
+    renderer = Renderer(tokenizer)
+    rendered = renderer.render(replace(trace, messages=(trace.messages[0], *turns, *ANSWER)))
+    special = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    for turn in rendered.turns:
+        assert special not in (*turn.prompt_ids, *turn.completion_ids)
+    assert rendered.turns[0].completion_text.count("<|endoftext|>") == 2
+    assert renderer.escaped_strings == 3
+
+
+def test_a_template_that_spoils_the_stand_ins_of_special_tokens_refuses_the_row(
+    qwen25: Any,
+) -> None:
+    template = qwen25.chat_template.replace(
+        "{{- message.content }}", "{{- message.content | tojson(ensure_ascii=True) }}"
+    )
+    assert template != qwen25.chat_template
+    renderer = Renderer(qwen25, RenderSpec(chat_template=template))
+    with pytest.raises(RowRejected, match="special_token_in_text"):
+        renderer.render(simple_trace(result="at <|endoftext|> here"))
 
 
 def test_a_marker_that_this_template_never_uses_is_ordinary_text(qwen25: Any) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.render.strategies import renderable_traces, simple_trace
 from tests.traces.strategies import traces as any_traces
+from tooltune.render.encode import SegmentEncoder
 from tooltune.render.representable import RowRejected
 from tooltune.render.turns import RenderedTrace, Renderer, render_traces
 from tooltune.toolcalls.parse import parse_turn
@@ -143,3 +144,18 @@ def test_rendering_never_raises_anything_but_a_named_rejection(
         assert rejection.reason
         return
     assert any(turn.n_targets for turn in rendered.turns)
+
+
+def test_a_row_whose_segments_do_not_add_up_is_encoded_whole_from_then_on(
+    qwen25: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant 1 does not rest on a tokenizer being made of independent segments."""
+    renderer = Renderer(qwen25)
+    segment = SegmentEncoder._segment
+
+    def letter_by_letter(self: SegmentEncoder, text: str, *rest: Any) -> list[int]:
+        return [token for letter in text for token in segment(self, letter, *rest)]
+
+    monkeypatch.setattr(SegmentEncoder, "_segment", letter_by_letter)
+    check_exact(renderer, renderer.render(simple_trace()))
+    assert not renderer.encoder.cuts

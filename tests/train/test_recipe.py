@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,14 @@ from tests.train.tiny_run import metrics, save_tiny_model, tiny_config, without_
 from tooltune.errors import UserError
 from tooltune.models.load import load_tokenizer
 from tooltune.train import recipe
-from tooltune.train.batches import CostModel, pack
+from tooltune.train.batches import CPU_COST, CostModel, pack
 from tooltune.train.checkpoint import verify
-from tooltune.train.data import prepare_data
+from tooltune.train.data import RunData, prepare_data
 from tooltune.train.optim import NonFiniteError
 from tooltune.train.recipe import train
+from tooltune.train.rundir import open_run_directory, run_date
 from tooltune.train.trainee import build_trainee
+from tooltune.train.validate import validation_loss
 
 LORA = {"peft": {"dim": 4, "dropout": 0.2}}
 
@@ -148,6 +152,131 @@ def test_a_finished_run_is_left_as_it_is(finished: Path, model: Path, data: Path
     assert (finished / "metrics.jsonl").read_bytes() == before
 
 
+def test_a_best_model_found_at_the_very_end_stays_the_best_when_started_again(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = recipe.evaluate_saved_model
+
+    def better(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        return original(*args, **kwargs) | {"tool_call/balanced_accuracy": 1.0}
+
+    monkeypatch.setattr(recipe, "evaluate_saved_model", better)
+    schedule = {"max_steps": 2, "val_every_steps": 1}
+    config = tiny_config(model, data, tmp_path / "run", step_scheduler=schedule)
+    for _ in range(2):
+        train(config)
+        assert os.readlink(tmp_path / "run/checkpoints/BEST_TOOL_CALL") == "epoch_0_step_2"
+
+
+def test_an_evaluation_whose_main_set_has_no_turns_still_scores_the_others(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    (tmp_path / "talk.jsonl").write_text(json.dumps({"messages": talk}) + "\n")
+    other = write_traces(tmp_path / "other.jsonl", 2, split="unseen_tools")
+    evaluation = {
+        "path": str(tmp_path / "talk.jsonl"),
+        "extra_datasets": {"unseen": {"path": str(other)}},
+        "every_steps": 1,
+    }
+    config = tiny_config(
+        model, data, tmp_path / "run", tool_call_eval=evaluation, step_scheduler={"max_steps": 2}
+    )
+    comparison = train(config).comparison
+    assert comparison is not None
+    assert comparison["n_samples"] == 0
+    assert comparison["datasets"]["unseen"]["n_samples"] > 0
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"validation_dataset": None, "tool_call_eval": {"enabled": False}},
+        {"tool_call_eval": {"enabled": False}},
+        {"checkpoint": {"enabled": False}},
+    ],
+    ids=["nothing held out", "no generation", "no checkpoints"],
+)
+def test_a_run_can_do_without_its_optional_parts(
+    model: Path, data: Path, tmp_path: Path, sections: dict[str, Any]
+) -> None:
+    config = tiny_config(
+        model,
+        data,
+        tmp_path / "run",
+        step_scheduler={"max_steps": 2, "val_every_steps": 3},
+        **sections,
+    )
+    for _ in range(2):  # and started again
+        result = train(config)
+    generates = config.tool_call_eval.enabled
+    assert (result.comparison is not None) == generates
+    steps = [(line["kind"], line["step"]) for line in metrics(tmp_path / "run")]
+    assert [step for kind, step in steps if kind == "train"] == [1, 2]
+    held_out = config.validation_dataset is not None
+    assert [step for kind, step in steps if kind == "val"] == ([0, 2] if held_out else [])
+    saved = (tmp_path / "run/checkpoints/LATEST").is_symlink()
+    assert saved == config.checkpoint.enabled
+
+
+def test_an_unfinished_run_is_not_resumed_on_data_that_changed(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = tmp_path / "traces.jsonl"
+    rows.write_bytes(data.read_bytes())
+    config = tiny_config(model, rows, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 1)
+        with pytest.raises(Interrupted):
+            train(config)
+    rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(UserError, match="the data changed"):
+        train(config)
+
+
+def test_a_resumed_run_tells_templates_the_date_of_its_first_start(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    config = tiny_config(model, data, tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    today = run_date(config)
+    assert today == datetime.date.today().isoformat()
+    facts = {"render": {"date": "2024-02-29"}}
+    (tmp_path / "run/environment.json").write_text(json.dumps(facts))
+    assert run_date(config) == "2024-02-29"
+    assert (
+        prepare_data(config, load_tokenizer(model), date=run_date(config)).renderer.spec.date
+        == "2024-02-29"
+    )
+
+
+def test_a_kill_while_the_folder_is_made_does_not_block_the_next_start(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    directory.mkdir()
+    (directory / ".config.yaml.part").write_text("model:")
+    config = tiny_config(model, data, directory)
+    assert open_run_directory(config) == directory
+    assert (directory / "config.yaml").is_file()
+
+
+def test_a_template_given_as_a_path_is_the_one_that_renders_and_is_saved(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    own = str(load_tokenizer(model).chat_template)
+    (tmp_path / "mine.jinja").write_text("Mine.\n" + own)
+    off = {"enabled": False}
+    config = tiny_config(
+        model, data, tmp_path / "run", step_scheduler={"max_steps": 1}, tool_call_eval=off
+    )
+    given = config.model.model_copy(update={"chat_template": str(tmp_path / "mine.jinja")})
+    config = config.model_copy(update={"model": given})
+    train(config)
+    saved = load_tokenizer(tmp_path / "run/checkpoints/LATEST/model/consolidated")
+    assert saved.chat_template == "Mine.\n" + own
+
+
 def test_another_configuration_in_the_same_folder_is_refused_with_the_difference(
     finished: Path, model: Path, data: Path
 ) -> None:
@@ -166,8 +295,6 @@ def test_how_a_step_is_cut_changes_neither_its_loss_nor_its_gradient(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
     """Invariant 6: packing, micro-batching, sharing and the flat fallback agree (fp32)."""
-    from dataclasses import replace
-
     config = tiny_config(model, data, tmp_path)
     prepared = prepare_data(config, load_tokenizer(model))
     rows = prepared.train[:4]
@@ -194,6 +321,107 @@ def test_how_a_step_is_cut_changes_neither_its_loss_nor_its_gradient(
     for loss, gradient in ((loss4, g4), (loss_flat, g_flat)):
         assert loss == pytest.approx(loss1, rel=1e-5)
         assert torch.allclose(gradient, g1, rtol=1e-3, atol=1e-7)
+
+
+def test_merged_copies_of_adapters_stay_only_where_a_link_points(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    config = tiny_config(
+        model,
+        data,
+        tmp_path / "run",
+        step_scheduler={"ckpt_every_steps": 1, "max_steps": 3},
+        validation_dataset=None,
+        tool_call_eval={"enabled": False},
+        **LORA,
+    )
+    train(config)
+    folders = sorted((tmp_path / "run/checkpoints").glob("epoch_*"))
+    merged = {path.name: (path / "model/consolidated").is_dir() for path in folders}
+    assert merged == {"epoch_0_step_2": False, "epoch_0_step_3": True}
+    assert all(verify(path) == [] for path in folders)
+
+
+def test_validation_runs_without_dropout_and_leaves_the_model_training(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    tokenizer = load_tokenizer(model)
+    config = tiny_config(model, data, tmp_path, **LORA)
+    trainee = build_trainee(config, tokenizer)
+    for parameter in trainee.masters.parameters().values():
+        torch.nn.init.normal_(parameter, std=0.1)  # a fresh adapter adds nothing, dropout or not
+    trainee.masters.write_back()
+    batches = pack(prepare_data(config, tokenizer).held_out, CPU_COST)
+    first = validation_loss(trainee, batches)
+    assert first == validation_loss(trainee, batches)
+    assert trainee.model.training
+    with torch.no_grad():
+        assert float(trainee.nll(batches[0])) != float(trainee.nll(batches[0]))
+
+
+def test_a_step_without_targets_is_skipped_and_counted(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_one(*args: Any, **kwargs: Any) -> RunData:
+        found = prepare_data(*args, **kwargs)
+        row, *rest = found.train
+        blank = tuple(replace(turn, weights=(0.0,) * len(turn.weights)) for turn in row.turns)
+        return replace(found, train=(replace(row, turns=blank), *rest[:2]))
+
+    monkeypatch.setattr(recipe, "prepare_data", without_one)
+    config = tiny_config(
+        model,
+        data,
+        tmp_path / "run",
+        step_scheduler={"global_batch_size": 1, "num_epochs": 1},
+        tool_call_eval={"enabled": False},
+    )
+    train(config)
+    state = json.loads((tmp_path / "run/checkpoints/LATEST/state.json").read_text())
+    assert (state["done"]["step"], state["done"]["skipped_steps"]) == (3, 1)
+    assert sum(line["kind"] == "train" for line in metrics(tmp_path / "run")) == 2
+
+
+def test_micro_batches_add_up_to_the_step(model: Path, data: Path, tmp_path: Path) -> None:
+    """Invariant 6 in the loop itself: loss, gradient norm and update, whatever the packing."""
+    records = []
+    for size in (None, 1):
+        config = tiny_config(
+            model,
+            data,
+            tmp_path / f"{size}",
+            step_scheduler={"global_batch_size": 3, "local_batch_size": size, "max_steps": 3},
+            tool_call_eval={"enabled": False},
+        )
+        train(config)
+        lines = metrics(tmp_path / f"{size}")
+        records.append([line for line in lines if line["kind"] == "train"])
+    together, apart = records
+    assert [line["micro_batches"] for line in apart] == [3, 3, 3]
+    for key in ("loss", "grad_norm"):
+        for one, other in zip(together, apart, strict=True):
+            assert other[key] == pytest.approx(one[key], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "brake",
+    [
+        {"optimizer": {"max_grad_norm": 1e-14, "weight_decay": 0.0}},  # far below Adam's eps
+        {"lr_scheduler": {"lr_warmup_steps": 10**9}},
+    ],
+    ids=["clipping", "schedule"],
+)
+def test_clipping_and_schedule_govern_the_update(
+    model: Path, data: Path, tmp_path: Path, brake: dict[str, Any]
+) -> None:
+    off = {"tool_call_eval": {"enabled": False}, "step_scheduler": {"max_steps": 2}}
+    for name, sections in (("free", {}), ("braked", brake)):
+        train(tiny_config(model, data, tmp_path / name, **off, **sections))
+    moved = {}
+    for name in ("free", "braked"):
+        losses = [line["loss"] for line in metrics(tmp_path / name) if line["kind"] == "val"]
+        moved[name] = abs(losses[-1] - losses[0])
+    assert moved["braked"] < 1e-4 < 1e-2 < moved["free"]
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(

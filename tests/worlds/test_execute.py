@@ -16,7 +16,7 @@ ALL = pytest.mark.parametrize("world", WORLDS.values(), ids=list(WORLDS))
 
 
 def fresh(name: str) -> tuple[World, dict[str, Any]]:
-    return WORLDS[name], WORLDS[name].new(Random(7))
+    return WORLDS[name], WORLDS[name].new(Random(12))
 
 
 def test_there_are_training_worlds_and_a_held_out_one_with_tools_of_its_own() -> None:
@@ -73,24 +73,24 @@ def test_a_surplus_argument_is_refused_even_where_all_others_are_right() -> None
 
 def test_an_event_is_created_listed_moved_and_cancelled() -> None:
     world, state = fresh("calendar")
-    slot = {"date": "2030-01-02", "start": "10:00"}
+    slot = {"date": "May 30", "start": "10:00"}
     made = world.execute(state, "create_event", {"title": "Chess", **slot})
     assert made["minutes"] == 60
     event = {"event_id": made["event_id"], "title": "Chess", "start": "10:00"}
-    assert world.execute(state, "list_events", {"date": "2030-01-02"}) == {"events": [event]}
+    assert world.execute(state, "list_events", {"date": "May 30"}) == {"events": [event]}
     with pytest.raises(ToolError, match="taken by") as error:
         world.execute(state, "create_event", {"title": "Tea", **slot, "minutes": 15})
     assert error.value.to_json()["next_free"] == "11:00"
-    moved = {"event_id": made["event_id"], "date": "2030-01-02", "start": "10:30"}
+    moved = {"event_id": made["event_id"], "date": "May 30", "start": "10:30"}
     world.execute(state, "move_event", moved)
-    free = world.execute(state, "find_free_slot", {"date": "2030-01-02", "minutes": 180})
+    free = world.execute(state, "find_free_slot", {"date": "May 30", "minutes": 180})
     assert free == {"start": "11:30"}
     world.execute(state, "cancel_event", {"event_id": made["event_id"]})
-    assert world.execute(state, "list_events", {"date": "2030-01-02"}) == {"events": []}
+    assert world.execute(state, "list_events", {"date": "May 30"}) == {"events": []}
 
 
 @pytest.mark.parametrize(
-    ("date", "start"), [("14.03.2025", "10:00"), ("2025-02-30", "10:00"), ("2025-03-14", "10am")]
+    ("date", "start"), [("14.03.2025", "10:00"), ("May 31", "10:00"), ("May 14", "10am")]
 )
 def test_dates_and_times_in_other_formats_are_refused(date: str, start: str) -> None:
     world, state = fresh("calendar")

@@ -7,23 +7,33 @@ from typing import Annotated
 
 import typer
 
-from tooltune.cli.output import console, print_json, print_next, user_errors
+from tooltune.cli.output import (
+    command_line,
+    help_text,
+    print_json,
+    print_next,
+    print_text,
+    user_errors,
+)
 
-HELP = """Compare two evaluations of the same samples: paired differences, intervals, flips.
-
-Examples:
-
-  tooltune compare runs/my/eval/step_0 runs/my/eval/final
-
-  tooltune compare eval/base eval/tuned --out runs/comparison"""
+HELP = help_text(
+    "Compare two evaluations of the same samples: paired differences, intervals, flips.",
+    "tooltune compare runs/my/eval/step_0 runs/my/eval/final",
+    "tooltune compare eval/base eval/tuned --out comparison",
+    remark="An evaluation is a folder that `tooltune eval --out` or a run wrote. Intervals are of "
+    "the difference (95 %, bootstrap by conversation); p is McNemar's exact one.",
+)
 
 
 @user_errors
 def command(
-    base: Annotated[Path, typer.Argument(help="Folder of the first evaluation (`--out` of eval).")],
-    tuned: Annotated[Path, typer.Argument(help="Folder of the second evaluation.")],
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="Folder of the first evaluation.")],
+    tuned: Annotated[
+        Path, typer.Argument(metavar="TUNED", help="Folder of the second evaluation.")
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for comparison.json and report.html.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Also write comparison.json and report.html there."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
@@ -35,16 +45,33 @@ def command(
     )
     from tooltune.report.build import write_comparison_report
 
+    if out is not None:
+        _check_out(out)
     comparison = compare_evaluations(
         load_evaluation(base), load_evaluation(tuned), base_name=str(base), tuned_name=str(tuned)
     )
-    if json:
-        print_json(comparison)
-    else:
-        console.print(render_table(comparison), markup=False)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         write_comparison(out / "comparison.json", comparison)
         report = write_comparison_report(base, tuned, comparison, out / "report.html")
-        if not json:
-            print_next([(f"open {report}", "every sample, base beside tuned")])
+    if json:
+        print_json(comparison)
+        return
+    print_text(render_table(comparison))
+    if out is not None:
+        print_text(f"\nreport: {report} (every sample, base beside tuned)")
+    else:
+        again = command_line("tooltune", "compare", base, tuned, "--out", "comparison")
+        print_next([(again, "a page with every sample, base beside tuned")])
+
+
+def _check_out(out: Path) -> None:
+    """Raise UserError before the work, not after it, where the results may not be written."""
+    from tooltune.errors import UserError
+
+    if (out / "config.yaml").exists():
+        raise UserError(
+            f"--out {out} is the folder of a training run, whose own comparison and report would "
+            "be overwritten",
+            fix="choose another folder",
+        )
+    out.mkdir(parents=True, exist_ok=True)

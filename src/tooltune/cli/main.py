@@ -6,6 +6,9 @@ import typer
 
 from tooltune.cli import check, compare, demo, evaluate, preview, train
 
+# Dotted options such as --optimizer.lr=1e-5 are overrides of the config, which checks them.
+_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+
 app = typer.Typer(
     name="tooltune",
     no_args_is_help=True,
@@ -14,22 +17,15 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Fine-tune open models on the traces of an agent that calls tools, and measure that they "
     "now call them right.",
-    epilog="Start with: [bold]tooltune demo[/]   then: [bold]tooltune check DATA --model M[/]",
+    epilog="Start with [bold]tooltune demo[/], or with data of your own: "
+    "[bold]tooltune check traces.jsonl --model MODEL[/]. Each command has examples in its --help.",
 )
 app.command("demo", help=demo.HELP)(demo.command)
-app.command(
-    "train",
-    help=train.HELP,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(train.command)
+app.command("train", help=train.HELP, context_settings=_OVERRIDES)(train.command)
 app.command("eval", help=evaluate.HELP)(evaluate.command)
 app.command("compare", help=compare.HELP)(compare.command)
-app.command("preview", help=preview.HELP)(preview.command)
-app.command(
-    "check",
-    help=check.HELP,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(check.command)
+app.command("preview", help=preview.HELP, context_settings=_OVERRIDES)(preview.command)
+app.command("check", help=check.HELP, context_settings=_OVERRIDES)(check.command)
 
 
 @app.callback(invoke_without_command=True)
@@ -43,7 +39,7 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 
 def main() -> None:
     """Entry point; exit code 0 done, 1 failed, 2 the user can fix it."""
-    app()
+    app(prog_name="tooltune")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ EXIT_FAILED = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
-# Results go to stdout, everything else to stderr: `tooltune ... --json > file` is always JSON.
+# What a command was asked for goes to stdout, remarks and errors to stderr: `--json > FILE` works.
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -52,7 +52,7 @@ R = TypeVar("R")
 
 def help_text(summary: str, *examples: str, remark: str = "") -> str:
     """The help of a verb: what it does, a remark, command lines to copy, and the exit codes."""
-    shown = "\n".join(f"  {escape(example)}" for example in examples)
+    shown = escape("\n".join(f"  {example}" for example in examples))
     # The closing line stands at the margin: typer takes away the indentation that all lines share.
     parts = [summary, remark, f"[bold]Examples[/]\n{shown}", _EXIT_CODES]
     return "\n\n".join(part for part in parts if part)
@@ -75,7 +75,7 @@ def _visible(match: re.Match[str]) -> str:
 
 
 def user_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Print a `UserError`, or a file that cannot be written, as one message and exit with code 2."""
+    """Print a `UserError`, or a file that cannot be written, as one message; exit with code 2."""
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -134,7 +134,7 @@ def working(text: str) -> Iterator[None]:
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield `progress(done, total)`: a bar on a terminal, elsewhere a line each tenth of the work."""
+    """Yield `progress(done, total)`: a bar on a terminal, else a line each tenth of the work."""
     if not errors.is_terminal:
         yield _Tenths(what)
         return
@@ -156,6 +156,11 @@ class _Tenths:
         if tenth > self._shown:
             self._shown = tenth
             say(f"{self._what} {done}/{total}")
+
+
+def many(count: int, what: str) -> str:
+    """`1 turn`, `2 turns`."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def command_line(*words: str | Path | int) -> str:

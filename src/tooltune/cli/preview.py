@@ -2,132 +2,196 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+import json as jsonlib
+from dataclasses import asdict
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
+from rich.text import Text
 
-from tooltune.cli.output import console, print_json, print_next, user_errors
+from tooltune.cli.options import ChatTemplate, ChatTemplateKwargs, read_kwargs
+from tooltune.cli.output import (
+    command_line,
+    console,
+    help_text,
+    many,
+    print_json,
+    print_next,
+    printable,
+    user_errors,
+)
+from tooltune.cli.source import config_of, trace_of_row
 
 if TYPE_CHECKING:
+    from tooltune.config.schema import Config
     from tooltune.render.explain import ExplainedToken
 
-HELP = """Show what exactly is trained for one row: every token, its turn, and the reason.
+    Sequences = list[list[ExplainedToken]]
 
-Examples:
-
-  tooltune preview data.jsonl --model Qwen/Qwen2.5-3B-Instruct
-
-  tooltune preview data.jsonl --model builtin:smollm2-135m-instruct --row 7 --raw"""
+HELP = help_text(
+    "Show what exactly is trained for one row: every token, its turn, and the reason.",
+    "tooltune preview traces.jsonl --model Qwen/Qwen2.5-3B-Instruct",
+    "tooltune preview my.yaml --row 7",
+    "tooltune preview traces.jsonl --model builtin:smollm2-135m-instruct --raw",
+    remark="A config shows its training data with its model, template and flags. Where the chat "
+    "template rewrites history between turns, a row gives several sequences.",
+)
 
 
 @user_errors
 def command(
-    data: Annotated[Path, typer.Argument(help="JSON or JSONL file of traces.")],
-    model: Annotated[str, typer.Option(help="Hub id, local directory, or builtin:NAME.")],
-    row: Annotated[int, typer.Option(help="Row of the file, counted from 0.")] = 0,
-    chat_template: Annotated[
-        str | None, typer.Option(help="Jinja file that overrides the tokenizer's template.")
+    context: typer.Context,
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA_OR_CONFIG",
+            help="JSON or JSONL file of traces, a hub data set (OWNER/NAME), or a YAML config.",
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="Hub id, local directory, or builtin:NAME. Needed with data."
+        ),
     ] = None,
-    train_on_last_turn_only: Annotated[bool, typer.Option("--train-on-last-turn-only")] = False,
-    mask_reasoning_content: Annotated[bool, typer.Option("--mask-reasoning-content")] = False,
-    drop_history_reasoning_content: Annotated[
-        bool, typer.Option("--drop-history-reasoning-content")
+    row: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Row of the data, counted from 0.")
+    ] = 0,
+    chat_template: ChatTemplate = None,
+    chat_template_kwargs: ChatTemplateKwargs = None,
+    train_on_last_turn_only: Annotated[
+        bool, typer.Option("--train-on-last-turn-only", help="Loss on the last turn alone.")
     ] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="One token a line, tab separated.")] = False,
+    mask_reasoning_content: Annotated[
+        bool,
+        typer.Option("--mask-reasoning-content", help="Reasoning stays, but carries no loss."),
+    ] = False,
+    drop_history_reasoning_content: Annotated[
+        bool,
+        typer.Option(
+            "--drop-history-reasoning-content",
+            help="Prompts show no reasoning from before the last user message.",
+        ),
+    ] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="One token a line: tab separated, with a heading.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the tokens as JSON.")] = False,
 ) -> None:
+    from tooltune.errors import UserError
+
+    if raw and json:
+        raise UserError("--raw and --json both want the output", fix="leave one out")
+    flags = {
+        "model.chat_template": chat_template,
+        "model.chat_template_kwargs": chat_template_kwargs
+        and jsonlib.dumps(read_kwargs(chat_template_kwargs)),
+        "dataset.train_on_last_turn_only": train_on_last_turn_only and "true",
+        "dataset.mask_reasoning_content": mask_reasoning_content and "true",
+        "dataset.drop_history_reasoning_content": drop_history_reasoning_content and "true",
+    }
+    overrides = [*context.args, *(f"--{key}={value}" for key, value in flags.items() if value)]
+    config = config_of("preview", data, model, overrides)
+    tokenizer, sequences = _explained(config, data, row)
+    if json:
+        plain = [[asdict(token) for token in sequence] for sequence in sequences]
+        print_json({"data": data, "row": row, "sequences": plain})
+        return
+    if raw:
+        _print_raw(sequences)
+        return
+    _print_header(data, row, sequences)
+    for number, sequence in enumerate(sequences):
+        if len(sequences) > 1:
+            console.rule(f"sequence {number + 1} of {len(sequences)}", style="dim")
+        _print_marked(sequence, tokenizer)
+    again = [data, *(["--model", model] if model else []), *overrides]
+    print_next(
+        [
+            (command_line("tooltune", "preview", *again, "--row", row, "--raw"), "token by token"),
+            (command_line("tooltune", "check", *again), "all rows at once"),
+        ]
+    )
+
+
+def _explained(config: Config, data: str, row: int) -> tuple[Any, Sequences]:
+    """The tokenizer, and the explained sequences of one row."""
     from tooltune.errors import UserError
     from tooltune.models.load import load_tokenizer
     from tooltune.render.explain import explain
     from tooltune.render.representable import RowRejected
-    from tooltune.render.spec import RenderSpec
     from tooltune.render.turns import Renderer
-    from tooltune.traces.load import load_traces
+    from tooltune.train.data import load_source, render_spec
 
-    traces = load_traces(data)
-    trace = next((t for t in traces if t.source and t.source.row == row), None)
-    if trace is None:
-        rejected = next((r for r in traces.ledger.rejections if r.row == row), None)
-        if rejected is not None:
-            raise UserError(f"row {row} was rejected as {rejected.code}: {rejected.reason}")
-        raise UserError(f"{data} has no row {row}", fix=f"use 0 to {traces.rows_read - 1}")
-    tokenizer = load_tokenizer(model, chat_template=chat_template)
-    spec = RenderSpec(
-        train_on_last_turn_only=train_on_last_turn_only,
-        mask_reasoning_content=mask_reasoning_content,
-        drop_history_reasoning_content=drop_history_reasoning_content,
-    )
+    traces = load_source(config.dataset)
+    trace = trace_of_row(traces, data, row)
+    name = config.model.pretrained_model_name_or_path
+    tokenizer = load_tokenizer(name, chat_template=config.model.chat_template)
+    spec = render_spec(config, tokenizer, date=None)
     try:
         rendered = Renderer(tokenizer, spec).render(trace)
     except RowRejected as rejection:
         raise UserError(
-            f"{data}:{row} cannot be trained exactly ({rejection.code}): {rejection.reason}"
+            f"{data}:{row} cannot be trained exactly ({rejection.code}): {rejection.reason}",
+            fix="mend that row of the data, or choose another with --row",
         ) from rejection
-    sequences = explain(rendered, tokenizer, spec)
-    if json:
-        print_json([[_plain(token) for token in sequence] for sequence in sequences])
-        return
-    _print_header(str(data), row, sequences)
-    for number, sequence in enumerate(sequences):
-        if len(sequences) > 1:
-            console.rule(f"sequence {number + 1} of {len(sequences)}", style="dim")
-        (_print_raw if raw else _print_coloured)(sequence)
-    if not raw:
-        print_next(
-            [
-                (f"tooltune preview {data} --model {model} --row {row} --raw", "token ids"),
-                (f"tooltune check {data} --model {model}", "all rows at once"),
-            ]
-        )
+    return tokenizer, explain(rendered, tokenizer, spec)
 
 
-def _print_header(data: str, row: int, sequences: list[list[ExplainedToken]]) -> None:
+def _print_header(data: str, row: int, sequences: Sequences) -> None:
     tokens = sum(len(sequence) for sequence in sequences)
     trained = sum(token.weight > 0 for sequence in sequences for token in sequence)
     turns = {token.turn for sequence in sequences for token in sequence} - {None}
     console.print(
-        f"{data}:{row}  {len(turns)} assistant turns in {len(sequences)} sequence(s): "
-        f"{tokens} tokens, [bold green]{trained} trained[/], {tokens - trained} context"
+        f"{escape(printable(data))}:{row}  {many(len(turns), 'assistant turn')} in "
+        f"{many(len(sequences), 'sequence')}: {tokens} tokens, [bold green]{trained} trained[/], "
+        f"{tokens - trained} context"
     )
     if len(sequences) > 1:
         console.print(
             "[dim]the chat template rewrites history between turns, so they are trained as "
             "separate sequences[/]"
         )
-    console.print(
-        "[bold green]green[/] is trained, [dim]dim[/] is context, "
-        "[yellow]yellow[/] is the assistant's but carries no loss\n"
-    )
+    if _in_colour():
+        console.print(
+            "[bold green]green[/] is trained, [dim]dim[/] is context, "
+            "[yellow]yellow[/] is the assistant's but carries no loss"
+        )
+    else:
+        console.print("⟦turn N: …⟧ opens what the assistant says, ⟦context⟧ what it only reads")
+    console.print()
 
 
-def _print_coloured(sequence: list[ExplainedToken]) -> None:
-    from rich.text import Text
+def _in_colour() -> bool:
+    return console.color_system is not None and not console.no_color
 
+
+def _print_marked(sequence: list[ExplainedToken], tokenizer: Any) -> None:
+    """The text, with a mark wherever another turn begins or the reason changes.
+
+    Tokens are decoded in runs: a character may be spread over several.
+    """
     text = Text()
-    turn: int | None = None
-    for token in sequence:
-        if token.turn is not None and token.turn != turn:
-            text.append(f"⟦turn {token.turn}: {token.reason}⟧", style="bold reverse")
-        turn = token.turn
-        style = "bold green" if token.weight > 0 else "dim" if token.turn is None else "yellow"
-        text.append(token.text, style=style)
+    for (turn, reason), run in groupby(sequence, key=lambda token: (token.turn, token.reason)):
+        tokens = list(run)
+        if turn is not None:
+            text.append(f"⟦turn {turn}: {reason}⟧", style="bold reverse")
+        elif text and not _in_colour():
+            text.append("⟦context⟧")
+        style = "bold green" if tokens[0].weight > 0 else "dim" if turn is None else "yellow"
+        ids = [token.id for token in tokens]
+        text.append(printable(tokenizer.decode(ids, skip_special_tokens=False)), style=style)
     console.print(text)
 
 
-def _print_raw(sequence: list[ExplainedToken]) -> None:
-    typer.echo("index\tid\ttext\tturn\tweight\treason")
-    for index, token in enumerate(sequence):
-        turn = "" if token.turn is None else token.turn
-        fields = (index, token.id, repr(token.text), turn, f"{token.weight:g}", token.reason)
-        typer.echo("\t".join(map(str, fields)))
-
-
-def _plain(token: ExplainedToken) -> dict[str, object]:
-    return {
-        "id": token.id,
-        "text": token.text,
-        "turn": token.turn,
-        "weight": token.weight,
-        "reason": token.reason,
-    }
+def _print_raw(sequences: Sequences) -> None:
+    """Tab-separated lines; `repr` shows white space and control characters as escapes."""
+    typer.echo("sequence\tindex\tid\ttext\tturn\tweight\treason")
+    for number, sequence in enumerate(sequences):
+        for index, token in enumerate(sequence):
+            turn = "" if token.turn is None else token.turn
+            text = printable(repr(token.text))
+            fields = (number, index, token.id, text, turn, f"{token.weight:g}", token.reason)
+            typer.echo("\t".join(map(str, fields)))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tooltune.cli.output import say
+from tooltune.cli.output import command_line, say
 
 if TYPE_CHECKING:
+    from tooltune.config.schema import Config
     from tooltune.traces.load import Traces
+    from tooltune.traces.types import Trace
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _FILE_SUFFIX = re.compile(r"\.(json|jsonl|ndjson|jsonlines|parquet|arrow|csv|tsv|txt|gz|ya?ml)$")
@@ -31,6 +34,36 @@ def is_config(data: str) -> bool:
     return Path(data).suffix.lower() in (".yaml", ".yml")
 
 
+def config_of(verb: str, data: str, model: str | None, overrides: Sequence[str]) -> Config:
+    """The config at `data`; or that of training `model` on `data`, nothing held out.
+
+    Raises UserError where data are given without a model, and for all that is wrong with a config.
+    """
+    from tooltune.config.load import load_config
+    from tooltune.errors import UserError
+    from tooltune.traces.files import check_file
+
+    if is_config(data):
+        named = [] if model is None else [f"--model={model}"]
+        return load_config(Path(data), [*overrides, *named])
+    source = source_keys(data)
+    if "path" in source:
+        check_file(Path(data))
+    if model is None:
+        example = command_line("tooltune", verb, data, "--model", "builtin:smollm2-135m-instruct")
+        raise UserError(
+            f"{data} is data, and what is trained depends on the model's template and tokenizer",
+            fix=f"name a model, for example: {example}",
+        )
+    base = {
+        "model": model,
+        "dataset": source,
+        "validation_dataset": None,
+        "tool_call_eval": {"enabled": False},
+    }
+    return load_config(None, overrides, base=base)
+
+
 def say_what_was_read(traces: Traces) -> None:
     """How many rows were read and accepted, and why the others were not."""
     rejected = traces.rows_read - len(traces)
@@ -38,3 +71,25 @@ def say_what_was_read(traces: Traces) -> None:
     for code, count in traces.ledger.counts.items():
         example = next(r for r in traces.ledger.rejections if r.code == code)
         say(f"  {count} x {code}, such as {example.file}:{example.row}: {example.reason}")
+
+
+def trace_of_row(traces: Traces, data: str, row: int) -> Trace:
+    """The trace that was row `row` of the data.
+
+    Raises UserError where that row was rejected, with the reason, and where there is no such row.
+    """
+    from tooltune.errors import UserError
+
+    for trace in traces:
+        if trace.source is not None and trace.source.row == row:
+            return trace
+    for rejection in traces.ledger.rejections:
+        if rejection.row == row:
+            raise UserError(
+                f"{data}:{row} was rejected ({rejection.code}): {rejection.reason}",
+                fix="mend that row of the data, or choose another with --row",
+            )
+    raise UserError(
+        f"{data} has no row {row}: {traces.rows_read} were read, counted from 0",
+        fix=f"use --row 0 to --row {traces.rows_read - 1}",
+    )

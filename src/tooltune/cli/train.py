@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
-from tooltune.cli.output import EXIT_FAILED, console, errors, print_next, user_errors
+from tooltune.cli.output import (
+    EXIT_FAILED,
+    command_line,
+    errors,
+    help_text,
+    print_next,
+    print_text,
+    printable,
+    say,
+    user_errors,
+)
 
-HELP = """Fine-tune a model as a YAML file says; run it again to resume.
+if TYPE_CHECKING:
+    from tooltune.config.schema import Config
 
-Examples:
-
-  tooltune train my.yaml
-
-  tooltune train my.yaml --optimizer.lr=1e-4 --step_scheduler.num_epochs=2
-
-Any key can be overridden with --section.key=value."""
+HELP = help_text(
+    "Fine-tune a model as a YAML file says; run it again to resume.",
+    "tooltune train my.yaml",
+    "tooltune train my.yaml --optimizer.lr=1e-4 --step_scheduler.num_epochs=2",
+    "tooltune train my.yaml --dataset.path=other.jsonl --output_dir=runs/other",
+    remark="Any key can be overridden with --section.key=value. Everything is written to "
+    "output_dir (runs/ and the file's name, unless it says otherwise): metrics.jsonl and "
+    "comparison.json for programs, report.html for people.",
+)
 
 
 @user_errors
 def command(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(help="YAML file; three lines are enough.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="YAML file; three lines are enough.")
+    ],
     nproc_per_node: Annotated[
-        int, typer.Option(help="Processes on this machine. This version trains in one.")
+        int,
+        typer.Option(metavar="N", help="Processes on this machine. This version trains in one."),
     ] = 1,
 ) -> None:
     from tooltune.config.load import load_config
@@ -39,29 +57,44 @@ def command(
     run(load_config(config, context.args))
 
 
-def run(config: object) -> Path:
+def run(config: Config) -> Path:
     """Run the recipe, write its report, and say where everything is."""
-    from tooltune.config.schema import Config
+    say(f"starting {config.output_dir}: {config.model.pretrained_model_name_or_path}")
     from tooltune.evaluate.compare import render_table
     from tooltune.report.build import write_report
     from tooltune.train.optim import NonFiniteError
     from tooltune.train.recipe import train
 
-    assert isinstance(config, Config)
     try:
         result = train(config)
     except NonFiniteError as error:
-        errors.print(f"[bold red]stopped:[/] {error}")
+        errors.print(f"[bold red]stopped:[/] {escape(printable(str(error)))}")
+        errors.print(f"  the run so far is kept in {escape(config.output_dir)}")
         raise typer.Exit(EXIT_FAILED) from None
     report = write_report(result.directory)
     if result.comparison is not None:
-        console.print()
-        console.print(render_table(result.comparison), markup=False)
-    latest = result.directory / "checkpoints" / "LATEST" / "model" / "consolidated"
-    print_next(
-        [
-            (f"open {report}", "every held-out turn, base beside tuned"),
-            (f"tooltune eval --model {latest} --data DATA", "score it on other traces"),
-        ]
-    )
+        print_text("\n" + render_table(result.comparison))
+    print_text(f"\nreport: {report} (every held-out turn, base beside tuned)")
+    model = result.directory / "checkpoints" / "LATEST" / "model" / "consolidated"
+    if model.is_dir():
+        print_text(f"model:  {model}")
+        print_next([(_look_at_one_row(config, result.directory, model), "watch it answer one row")])
     return result.directory
+
+
+def _look_at_one_row(config: Config, directory: Path, model: Path) -> str:
+    """An `eval` of the first accepted row of the data that the run measured on."""
+    own = [config.tool_call_eval, config.validation_dataset, config.dataset]
+    source = next(s for s in own if s is not None and (s.path or s.dataset_name))
+    paths = [source.path] if isinstance(source.path, str) else source.path or [source.dataset_name]
+    words = ["tooltune", "eval", "--model", str(model), "--data", str(paths[0])]
+    if source.split != "train" and source.path is None:
+        words += ["--split", source.split]
+    if config.model.chat_template_kwargs:
+        words += ["--chat-template-kwargs", json.dumps(config.model.chat_template_kwargs)]
+    ledger = (directory / "ledger.jsonl").read_text(encoding="utf-8").split("\n")
+    refused = {
+        row["row"] for row in map(json.loads, filter(None, ledger)) if row["file"] == str(paths[0])
+    }
+    row = next(number for number in range(len(refused) + 1) if number not in refused)
+    return command_line(*words, "--row", str(row), "--print")

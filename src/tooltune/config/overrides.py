@@ -36,7 +36,9 @@ def parse_overrides(arguments: Sequence[str]) -> list[Override]:
         if not equals:
             if not rest or rest[0].startswith("--"):
                 raise UserError(
-                    f"{argument} has no value", fix=f"write {argument}=VALUE, for example =true"
+                    f"{argument} has no value",
+                    fix=f"write {argument}=VALUE, for example =true; --help lists the options that "
+                    "are not keys of the configuration",
                 )
             value = rest.pop(0)
             text = f"{argument} {value}"

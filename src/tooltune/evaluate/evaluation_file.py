@@ -34,7 +34,8 @@ def load_evaluation(path: str | Path) -> list[Record]:
     except OSError as error:
         raise UserError(
             f"{file}: no samples of an evaluation to read ({error.strerror or error})",
-            fix="give the folder that `tooltune eval --out` or a run (runs/NAME/eval/TAG) wrote",
+            fix=_did_you_mean(Path(path))
+            or "give the folder that `tooltune eval --out` or a run (runs/NAME/eval/TAG) wrote",
         ) from None
     # Bytes are cut at \n alone: generated text may hold other line ends (U+2028, U+0085).
     lines = enumerate(data.split(b"\n"), start=1)
@@ -42,6 +43,13 @@ def load_evaluation(path: str | Path) -> list[Record]:
     if not samples:
         raise UserError(f"{file}: holds no samples", fix="run the evaluation again")
     return samples
+
+
+def _did_you_mean(folder: Path) -> str | None:
+    """The evaluations inside a folder that is itself none, such as that of a run."""
+    files = sorted([*folder.glob("eval/*/samples.jsonl"), *folder.glob("*/samples.jsonl")])
+    inside = " or ".join(str(file.parent) for file in files[:4])
+    return f"did you mean {inside}?" if inside else None
 
 
 def _sample(line: bytes, where: str) -> Record:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tooltune.evaluate.engines import pick_engine
+from tooltune.evaluate.engines import generate_greedy, pick_engine
 from tooltune.evaluate.engines.types import Generation, Request
 from tooltune.evaluate.prepare import Prepared
 from tooltune.evaluate.samples import HELD_OUT, ground_truth_calls, trace_sample
@@ -101,17 +101,20 @@ def _generate(
             max_new_tokens=options.max_new_tokens,
             pad_token_id=0 if pad is None else int(pad),
             do_sample=options.do_sample,
-            on_progress=on_progress if len(some) == len(requests) else None,
+            on_progress=on_progress if len(some) > 1 else None,
         )
 
-    try:
-        return list(call(requests))
-    except Exception as error:
-        if isinstance(error, torch.cuda.OutOfMemoryError) and options.raise_on_cuda_oom:
-            raise
-        logger.warning("generation of a batch failed (%s); trying its samples one by one", error)
+    if engine is generate_greedy:  # the others take one prompt at a time anyway
+        try:
+            return list(call(requests))
+        except Exception as error:
+            if isinstance(error, torch.cuda.OutOfMemoryError) and options.raise_on_cuda_oom:
+                raise
+            logger.warning("generating a batch failed (%s); trying its samples one by one", error)
     outcomes: list[Generation | str] = []
-    for request in requests:
+    for i, request in enumerate(requests):
+        if on_progress is not None:
+            on_progress(i, len(requests))
         try:
             outcomes += call([request])
         except Exception as error:
@@ -198,18 +201,25 @@ def summarise(records: Sequence[Record], *, prefix: str = "tool_call") -> dict[s
     return metrics
 
 
-def write_evaluation(
-    directory: Path, records: Sequence[Record], *, model_name: str, prefix: str = "tool_call"
+def evaluation_metrics(
+    records: Sequence[Record], *, model_name: str, prefix: str = "tool_call"
 ) -> dict[str, Any]:
-    """Write `samples.jsonl` and `metrics.json` (each replaced in one step); return the metrics."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """The object of metrics.json: who was scored on how much, and every metric."""
     main = [r for r in records if r["dataset"] == HELD_OUT]
-    metrics: dict[str, Any] = {
+    return {
         "model": model_name,
         "n_samples": len(main),
         "n_traces": len({r["example_id"] for r in main}),
         **summarise(records, prefix=prefix),
     }
+
+
+def write_evaluation(
+    directory: Path, records: Sequence[Record], *, model_name: str, prefix: str = "tool_call"
+) -> dict[str, Any]:
+    """Write `samples.jsonl` and `metrics.json` (each replaced in one step); return the metrics."""
+    directory.mkdir(parents=True, exist_ok=True)
+    metrics = evaluation_metrics(records, model_name=model_name, prefix=prefix)
     lines = [json.dumps(record, ensure_ascii=False) for record in records]
     _replace(directory / "samples.jsonl", "".join(line + "\n" for line in lines))
     _replace(directory / "metrics.json", json.dumps(metrics, indent=2) + "\n")

@@ -49,11 +49,12 @@ def should_abstain(trace: Trace, index: int) -> bool:
 
 
 def sample_turns(trace: Trace, *, include_abstain: bool) -> list[int]:
-    """Message indices of the turns to evaluate."""
+    """Message indices of the turns to evaluate. One of weight 0 is context, no ground truth."""
     return [
         i
         for i in trace.turns
-        if trace.messages[i].tool_calls or (include_abstain and should_abstain(trace, i))
+        if trace.messages[i].weight > 0
+        and (trace.messages[i].tool_calls or (include_abstain and should_abstain(trace, i)))
     ]
 
 
@@ -66,8 +67,9 @@ def select_samples(
 ) -> list[EvalSample]:
     """Samples of rendered traces, whole traces at a time and in their order.
 
-    Stops before the trace that would exceed `max_call_turns` turns that call; abstain turns are
-    taken from the same traces, at most as many as there are call turns, evenly spread.
+    Stops before the trace that would exceed `max_call_turns` turns that call (of a first trace
+    that has more, the first so many are taken); abstain turns are taken from the same traces, at
+    most as many as there are call turns, evenly spread.
     """
     calls: list[EvalSample] = []
     abstains: list[EvalSample] = []
@@ -79,7 +81,9 @@ def select_samples(
         ]
         new = [sample for sample in samples if sample.calls_tools]
         if max_call_turns is not None and len(calls) + len(new) > max_call_turns:
-            break
+            if calls:
+                break
+            new = new[:max_call_turns]
         calls += new
         abstains += [sample for sample in samples if not sample.calls_tools]
     return [*calls, *_spread(abstains, max(len(calls), 1))]

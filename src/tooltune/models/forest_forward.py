@@ -36,13 +36,15 @@ _NOT_PLAIN = (
 )
 
 
-def supports_forest(model: Model) -> str | None:
+def supports_forest(model: Any) -> str | None:
     """None if `model` computes a forest exactly, else the reason why it needs flat sequences.
 
     A forest needs layers in which a token sees its root path and nothing else: plain full
     attention through transformers' interface, and position embeddings that do not depend on the
     length of the sequence.
     """
+    if not isinstance(model, PreTrainedModel | PeftModel):
+        return f"{type(model).__name__} is no transformers model"
     base = base_model(model)
     config = base.config.get_text_config(decoder=True)
     attention = config._attn_implementation

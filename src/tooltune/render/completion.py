@@ -21,11 +21,12 @@ _SWITCHES: tuple[dict[str, Any], ...] = (
 class PrefixError(Exception):
     """The full render does not begin with the prompt: the turn cannot be trained as inferred."""
 
-    def __init__(self, hint: str | None) -> None:
+    def __init__(self, switch: str | None) -> None:
         super().__init__(
             "what the template renders for this turn does not begin with the prompt that "
-            "inference would feed" + (f"; {hint}" if hint else "")
+            "inference would feed" + (f"; it does with `{switch}`" if switch else "")
         )
+        self.switch = switch
 
 
 def turn_texts(
@@ -84,7 +85,7 @@ def _working_switch(
             )
             if _rest(template, before, turn, tools, shape, prompt, **switch) is not None:
                 key, value = next(iter(switch.items()))
-                return f"it does with `chat_template_kwargs: {{{key}: {str(value).lower()}}}`"
+                return f"chat_template_kwargs: {{{key}: {str(value).lower()}}}"
         except TemplateError:
             continue
     return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tooltune.render.injection import Placeholders
@@ -36,7 +36,14 @@ class SegmentEncoder:
         ids = {token.content: index for index, token in added.items() if not token.normalized}
         self._ids = ids if self._backend is not None and cuttable else {}
         self._cut = _alternation(self._ids)
-        self._anchor = next(iter(self._ids), None)
+        # A token behind which a text is encoded where it is the continuation of another.
+        self._anchor = next(
+            (t.content for t in added.values() if not (t.normalized or t.rstrip or t.single_word)),
+            None,
+        )
+        if self._backend is not None:  # what an earlier call left set must not cut segments
+            self._backend.no_truncation()
+            self._backend.no_padding()
         self._literal: tuple[Any, str] | None = None
 
     def encode(
@@ -50,17 +57,25 @@ class SegmentEncoder:
         if not self._ids:
             return self._encode_whole(text, first)
         out: list[int] = []
+        for piece, is_first in self._pieces(text, first):
+            token = self._ids.get(piece)
+            out += self._segment(piece, is_first, hidden) if token is None else [token]
+        return out
+
+    def _pieces(self, text: str, first: bool) -> Iterator[tuple[str, bool]]:
+        """Added tokens and the segments between them, in order; whether each starts a text."""
         position = 0
         for match in self._cut.finditer(text):
-            out += self._segment(text[position : match.start()], first and position == 0, hidden)
-            out.append(self._ids[match.group()])
+            if match.start() > position:
+                yield text[position : match.start()], first and position == 0
+            yield match.group(), False
             position = match.end()
-        out += self._segment(text[position:], first and position == 0, hidden)
-        return out
+        if position < len(text):
+            yield text[position:], first and position == 0
 
     def use_whole_texts(self) -> None:
         """Stop cutting at added tokens: for a tokenizer whose segments turned out to interact."""
-        self._ids = {}
+        self._ids, self._cut = {}, _alternation(())
         self._memo.clear()
 
     @property
@@ -69,26 +84,45 @@ class SegmentEncoder:
         return bool(self._ids)
 
     def _encode_literal(self, text: str, first: bool) -> list[int]:
-        assert self._backend is not None
-        if self._literal is None:
-            self._literal = _literal_copy(self._backend)
-        backend, anchor = self._literal
+        backend, anchor = self._literal_backend()
         self.encoder_calls += 1
         if first:
             return list(backend.encode(text, add_special_tokens=False).ids)
         return list(backend.encode(anchor + text, add_special_tokens=False).ids[1:])
 
-    def token_spans(self, text: str) -> list[tuple[int, int]]:
-        """Character span (start, end) of each token of `text`, encoded as a continuation."""
-        if self._backend is None or self._anchor is None:
-            raise ValueError("only a fast tokenizer knows the characters of its tokens")
-        shift = len(self._anchor)
-        spans = self._backend.encode(self._anchor + text, add_special_tokens=False).offsets[1:]
-        return [(start - shift, end - shift) for start, end in spans]
+    def _literal_backend(self) -> tuple[Any, str]:
+        assert self._backend is not None
+        if self._literal is None:
+            self._literal = _literal_copy(self._backend)
+        return self._literal
+
+    @property
+    def knows_spans(self) -> bool:
+        """Whether `token_spans` can be asked: a slow tokenizer does not know them."""
+        return self._backend is not None and self._anchor is not None
+
+    def token_spans(
+        self, text: str, *, hidden: Placeholders | None = None
+    ) -> list[tuple[int, int]]:
+        """Character span (start, end) of each id of `encode(text, first=False, hidden=hidden)`.
+
+        Spans count in the text with the `hidden` strings put back.
+        """
+        assert self._backend is not None and self._anchor is not None
+        spans: list[tuple[int, int]] = []
+        position = 0
+        for piece, _ in self._pieces(text, first=False):
+            shown, backend, anchor = piece, self._backend, self._anchor
+            if hidden is not None and hidden.holds(piece):
+                shown = hidden.restore(piece)
+                backend, anchor = self._literal_backend()
+            offsets = backend.encode(anchor + shown, add_special_tokens=False).offsets[1:]
+            shift = position - len(anchor)
+            spans += [(start + shift, end + shift) for start, end in offsets]
+            position += len(shown)
+        return spans
 
     def _segment(self, segment: str, first: bool, hidden: Placeholders | None) -> Sequence[int]:
-        if not segment:
-            return ()
         if hidden is not None and hidden.holds(segment):
             return self._encode_literal(hidden.restore(segment), first)
         key = (segment, first)
@@ -114,17 +148,9 @@ class SegmentEncoder:
     def _encode_whole(self, text: str, first: bool) -> list[int]:
         self.encoder_calls += 1
         ids = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-        if first or not text:
+        if first or self._anchor is None:
             return ids
-        specials = getattr(self._tokenizer, "all_special_tokens", None) or []
-        for anchor in specials:
-            with_anchor = list(
-                self._tokenizer(anchor + text, add_special_tokens=False)["input_ids"]
-            )
-            alone = list(self._tokenizer(anchor, add_special_tokens=False)["input_ids"])
-            if with_anchor[: len(alone)] == alone and len(alone) == 1:
-                return with_anchor[1:]
-        return ids
+        return list(self._tokenizer(self._anchor + text, add_special_tokens=False)["input_ids"])[1:]
 
 
 def _alternation(strings: Iterable[str]) -> re.Pattern[str]:

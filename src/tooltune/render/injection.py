@@ -56,7 +56,14 @@ class Placeholders:
         return value
 
     def restore(self, text: str) -> str:
-        return _STAND_IN.sub(lambda match: self.originals[int(match.group(1))], text)
+        """Put the strings back.
+
+        Raises: ValueError where the template changed a stand-in, so that it cannot be put back.
+        """
+        restored = _STAND_IN.sub(lambda match: self.originals[int(match.group(1))], text)
+        if _BROKEN.search(restored):
+            raise ValueError("the chat template changes text that spells out a special token")
+        return restored
 
     def holds(self, text: str) -> bool:
         return _OPEN in text and _STAND_IN.search(text) is not None
@@ -67,6 +74,8 @@ class Placeholders:
 
 
 _STAND_IN = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
+# A stand-in that a template took apart, or wrote as a JSON escape: no data holds these characters.
+_BROKEN = re.compile(rf"[{_OPEN}{_CLOSE}]|\\ue00[01]")
 
 
 def control_strings(tokenizer: Any, template_texts: Sequence[str]) -> ControlStrings:

@@ -43,17 +43,22 @@ _TOOLS = tuple(
     )
     for call in (_CALL, _OTHER)
 )
-_ANCHOR = 40
+_ANCHOR = 40  # characters of a turn's end by which it is found again in a longer render
 _TOOL_DICTS = [tool.to_openai() for tool in _TOOLS]
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """How a kind of turn ends. `written` is False where it is the next role's marker (GLM)."""
+    """How a kind of turn ends. `written` is False where it is the next role's marker (GLM).
+
+    `trailing` is what the template writes behind the stop of a conversation's last turn (Phi-3's
+    end of text), edge white space aside: it is not the turn's and not learnt.
+    """
 
     text: str
     id: int
     written: bool = True
+    trailing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class TemplateProfile:
     """The probe's findings; see the fields' names. `call_format` names our parser, if any reads it.
 
     `stops` maps the kind of turn ("text", "tool_calls") to its stop; a kind that the template
-    cannot render has none.
+    cannot render has none. `reasoning_opening` is what a completion holds before its reasoning.
     """
 
     template_hash: str
@@ -74,6 +79,7 @@ class TemplateProfile:
     content_beside_calls: bool
     tool_results: Literal["verbatim", "reencoded", "dropped"]
     reasoning: bool
+    reasoning_opening: str
     history_reasoning: bool
     stops: dict[str, Stop]
     call_format: str | None
@@ -96,7 +102,7 @@ def probe_template(template: ChatTemplate, tokenizer: Any) -> TemplateProfile:
 
     Raises: UserError when it cannot render a plain question, or no token ends a turn.
     """
-    source = template.source(_TOOL_DICTS)
+    sources = template.sources(_TOOL_DICTS)
     try:
         question = template.render(
             to_template([_USER], MessageShape()), None, generation_prompt=True
@@ -110,9 +116,10 @@ def probe_template(template: ChatTemplate, tokenizer: Any) -> TemplateProfile:
     probe = _Probe(template, shape)
     result_text = probe.prompt([_USER, _CALL_TURN, _RESULT]) or ""
     thought = Message("assistant", "zqanswer", reasoning="zqthought")
+    thinking = probe.completion(thought) or ""
     stops = _find_stops(template, tokenizer, shape, calls=call_text is not None)
     return TemplateProfile(
-        template_hash=hashlib.sha256(source.encode()).hexdigest()[:16],
+        template_hash=hashlib.sha256("\0".join(sources).encode()).hexdigest()[:16],
         shape=shape,
         system="zqsystem" in (probe.prompt([Message("system", "zqsystem"), _USER]) or ""),
         injected_system=question[: question.find("zqquestion")] if "zqquestion" in question else "",
@@ -125,11 +132,12 @@ def probe_template(template: ChatTemplate, tokenizer: Any) -> TemplateProfile:
             Message("assistant", "zqbeside", tool_calls=(_CALL,)), "zqbeside", _CALL.name
         ),
         tool_results=_result_form(result_text),
-        reasoning=probe.shows(thought, "zqthought"),
+        reasoning="zqthought" in thinking,
+        reasoning_opening=thinking.partition("zqthought")[0] if "zqthought" in thinking else "",
         history_reasoning="zqthought" in (probe.prompt([_USER, thought, _AGAIN]) or ""),
         stops=stops,
         call_format=_find_format(call_text),
-        controls=control_strings(tokenizer, [source, question, call_text or "", result_text]),
+        controls=control_strings(tokenizer, [*sources, question, call_text or "", result_text]),
     )
 
 
@@ -147,13 +155,16 @@ class _Probe:
         except TemplateError:
             return None
 
-    def shows(self, turn: Message, *sentinels: str) -> bool:
-        """Whether a turn that comes last shows all the sentinels in what follows the prompt."""
+    def completion(self, turn: Message) -> str | None:
+        """What follows the prompt of a turn that comes last; None where there is no such thing."""
         try:
-            _, rest = turn_texts(self.template, [_USER], turn, _TOOL_DICTS, self.shape)
+            return turn_texts(self.template, [_USER], turn, _TOOL_DICTS, self.shape)[1]
         except (TemplateError, PrefixError):
-            return False
-        return all(sentinel in rest for sentinel in sentinels)
+            return None
+
+    def shows(self, turn: Message, *sentinels: str) -> bool:
+        rest = self.completion(turn)
+        return rest is not None and all(sentinel in rest for sentinel in sentinels)
 
 
 def _find_shape(template: ChatTemplate) -> tuple[MessageShape, str | None]:
@@ -190,16 +201,22 @@ def _find_stops(
     specials = {token.content: index for index, token in added.items() if token.special}
     stops: dict[str, Stop] = {}
     for kind, (turn, sentinel, following) in kinds.items():
-        stop = _find_stop(template, specials, shape, turn, sentinel, following)
-        if stop is not None:
-            stops[kind] = stop
-    if "text" not in stops or (calls and "tool_calls" not in stops):
-        raise UserError(
-            "the chat template ends an assistant turn with no special token, so a model trained "
-            "on it could never stop",
-            fix="use a chat template whose assistant turns end in a token such as <|im_end|> or "
-            "</s>",
-        )
+        try:
+            stop = _find_stop(template, specials, shape, turn, sentinel, following)
+        except (TemplateError, PrefixError) as error:
+            switch = error.switch if isinstance(error, PrefixError) else None
+            raise UserError(
+                f"the chat template cannot render an assistant's answer: {error}",
+                fix=f"set `model.{switch}`" if switch else "use another `model.chat_template`",
+            ) from error
+        if stop is None:
+            raise UserError(
+                "the chat template ends an assistant turn with no special token of this tokenizer, "
+                "so a model trained on it could never stop",
+                fix="use a chat template whose assistant turns end in a token such as <|im_end|> "
+                "or </s>",
+            )
+        stops[kind] = stop
     return stops
 
 
@@ -211,27 +228,41 @@ def _find_stop(
     sentinel: str,
     following: Message,
 ) -> Stop | None:
-    try:
-        _, rest = turn_texts(template, [_USER], turn, _TOOL_DICTS, shape)
-    except (TemplateError, PrefixError):
+    _, rest = turn_texts(template, [_USER], turn, _TOOL_DICTS, shape)
+    split = rest.rfind(sentinel) + len(sentinel)
+    body, tail = rest[:split], rest[split:]
+    after = _behind(body, template, shape, turn, following)
+    # What a turn ends in both as the last one and inside a conversation is its own; gpt-oss ends
+    # the two differently, and inference stops at the former.
+    ends = {text: tail.rfind(text) + len(text) for text in specials if text in tail}
+    both = [text for text, end in ends.items() if (after or "").startswith(tail[:end])]
+    if ends:
+        last = max(both or ends, key=lambda text: (ends[text], len(text)))
+        return Stop(last, specials[last], trailing=tail[ends[last] :].strip())
+    if after is None or not after.startswith(tail.rstrip()):
         return None
-    tail = rest[rest.rfind(sentinel) + len(sentinel) :]
-    places = {text: tail.rfind(text) for text in specials if text in tail}
-    if places:
-        last = max(places, key=lambda text: (places[text], len(text)))
-        return Stop(last, specials[last])
-    try:
-        messages = to_template([_USER, turn, following], shape)
-        longer = template.render(messages, _TOOL_DICTS, generation_prompt=False)
-    except TemplateError:
-        return None
-    body = rest[: len(rest) - len(tail)][-_ANCHOR:]  # enough of the turn to find it again
-    after = longer[longer.find(body) + len(body) + len(tail) :]
+    after = after[len(tail.rstrip()) :]
     places = {text: after.find(text) for text in specials if text in after}
     if not places:
         return None
     first = min(places, key=lambda text: (places[text], -len(text)))
     return Stop(first, specials[first], written=False)
+
+
+def _behind(
+    body: str, template: ChatTemplate, shape: MessageShape, turn: Message, following: Message
+) -> str | None:
+    """What a render writes behind `body`, the text of a turn, when another message follows it."""
+    messages = to_template([_USER, turn, following], shape)
+    try:
+        longer = template.render(messages, _TOOL_DICTS, generation_prompt=False)
+    except TemplateError:
+        return None
+    for length in range(_ANCHOR, _ANCHOR // 5, -1):  # history may lack the beginning (reasoning)
+        place = longer.find(body[-length:])
+        if place >= 0:
+            return longer[place + len(body[-length:]) :]
+    return None
 
 
 def _find_format(call_text: str | None) -> str | None:

@@ -19,6 +19,7 @@ class RenderSpec:
 
     chat_template: Jinja source that overrides the tokenizer's own; None keeps that.
     chat_template_kwargs: handed to the template at every render (`enable_thinking`, ...).
+    date: the day, as `2026-01-31`, that templates which print one are given; None: today.
     train_on_last_turn_only: only a trace's last assistant turn is a target.
     mask_reasoning_content: reasoning stays in the text but carries no loss.
     drop_history_reasoning_content: a prompt shows no reasoning from before its last user message.
@@ -26,6 +27,7 @@ class RenderSpec:
 
     chat_template: str | None = None
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    date: str | None = None
     train_on_last_turn_only: bool = False
     mask_reasoning_content: bool = False
     drop_history_reasoning_content: bool = False
@@ -34,6 +36,7 @@ class RenderSpec:
         return {
             "chat_template": self.chat_template,
             "chat_template_kwargs": dict(self.chat_template_kwargs),
+            "date": self.date,
             "train_on_last_turn_only": self.train_on_last_turn_only,
             "mask_reasoning_content": self.mask_reasoning_content,
             "drop_history_reasoning_content": self.drop_history_reasoning_content,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from tooltune.errors import UserError
@@ -15,6 +18,7 @@ class ChatTokenizer(Protocol):
     """What rendering asks of a Hugging Face tokenizer."""
 
     def apply_chat_template(self, conversation: Any, **kwargs: Any) -> Any: ...
+    def get_chat_template(self, chat_template: str | None, *, tools: Any) -> str: ...
     def __call__(self, text: str, **kwargs: Any) -> Any: ...
     def decode(self, token_ids: Any, **kwargs: Any) -> str: ...
 
@@ -26,29 +30,29 @@ class TemplateError(Exception):
 class ChatTemplate:
     """A tokenizer's (or an override) template with its fixed arguments.
 
+    The clock that templates read (`strftime_now`: gpt-oss, Llama-3.2) stands still at the
+    specification's date: a run over midnight, or resumed, sees the same prompts.
     `renders` counts the template calls made: the deterministic cost that benchmarks report.
     """
 
     def __init__(self, tokenizer: ChatTokenizer, spec: RenderSpec) -> None:
         self._tokenizer = tokenizer
         self._kwargs = dict(spec.chat_template_kwargs)
-        if spec.chat_template is not None:
-            self._kwargs["chat_template"] = spec.chat_template
+        self._override = spec.chat_template
+        self._now = datetime.fromisoformat(spec.date) if spec.date else datetime.now()
+        self._frozen: dict[bool, str] = {}  # the source without and with tools, its clock stopped
         self.renders = 0
 
-    def source(self, tools: Sequence[Mapping[str, Any]] | None = None) -> str:
-        """The Jinja text in force.
+    def sources(self, tools: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+        """The Jinja texts in force: without tools and, if another (`tool_use`), with them.
 
         Raises: UserError when the tokenizer brings no template and none was given.
         """
-        override = self._kwargs.get("chat_template")
-        if override is not None:
-            return str(override)
-        get = getattr(self._tokenizer, "get_chat_template", None)
         try:
-            return (
-                str(get(None, tools)) if get else str(getattr(self._tokenizer, "chat_template", ""))
-            )
+            texts = [
+                self._tokenizer.get_chat_template(self._override, tools=given)
+                for given in (None, list(tools))
+            ]
         except ValueError as error:
             raise UserError(
                 "the tokenizer has no chat template, so nothing says how a conversation becomes "
@@ -56,6 +60,7 @@ class ChatTemplate:
                 fix="give one with `model.chat_template` (inline Jinja or a path), or start from "
                 "the model's instruct version, whose tokenizer has one",
             ) from error
+        return tuple(dict.fromkeys(texts))
 
     def render(
         self,
@@ -74,6 +79,7 @@ class ChatTemplate:
             text = self._tokenizer.apply_chat_template(
                 [dict(message) for message in messages],
                 tools=list(tools) if tools else None,
+                chat_template=self._stopped_source(tools),
                 add_generation_prompt=generation_prompt,
                 tokenize=False,
                 **{**self._kwargs, **overrides},
@@ -83,3 +89,17 @@ class ChatTemplate:
         if not isinstance(text, str):
             raise TemplateError(f"the template gave {type(text).__name__}, not text")
         return text
+
+    def _stopped_source(self, tools: Sequence[Mapping[str, Any]] | None) -> str:
+        key = bool(tools)
+        if key not in self._frozen:
+            source = self._tokenizer.get_chat_template(self._override, tools=tools or None)
+            self._frozen[key] = _CLOCK.sub(self._time, source)
+        return self._frozen[key]
+
+    def _time(self, call: re.Match[str]) -> str:
+        """A Jinja string literal in place of a call of the clock."""
+        return json.dumps(self._now.strftime(call["format"]))
+
+
+_CLOCK = re.compile(r"""strftime_now\(\s*(?P<quote>["'])(?P<format>[^"'\\]*)(?P=quote)\s*\)""")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tooltune.errors import UserError
 from tooltune.render.completion import PrefixError, turn_texts
 from tooltune.render.encode import SegmentEncoder
 from tooltune.render.injection import Placeholders, find_forbidden, untrusted_strings
@@ -16,7 +18,7 @@ from tooltune.render.spec import RenderSpec
 from tooltune.render.template import ChatTemplate, TemplateError
 from tooltune.render.types import Turn
 from tooltune.traces.ledger import Ledger
-from tooltune.traces.types import Message, Trace
+from tooltune.traces.types import Message, ToolCall, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,11 @@ class Renderer:
         self.template = ChatTemplate(tokenizer, self.spec)
         self.profile: TemplateProfile = probe_template(self.template, tokenizer)
         self.encoder = SegmentEncoder(tokenizer)
+        if self.spec.mask_reasoning_content and not self.encoder.knows_spans:
+            raise UserError(
+                "mask_reasoning_content needs a fast tokenizer, and this one is not",
+                fix="use a model whose folder has a tokenizer.json, or leave that flag out",
+            )
         self.escaped_strings = 0  # special tokens in data that were encoded as plain text
 
     @property
@@ -64,10 +71,11 @@ class Renderer:
                 "remove it in the data",
             )
         hidden = self._hide(trace)
-        messages = self._with_stand_ins(trace.messages, hidden)
-        tools = tools_to_template(trace.tools)
-        if hidden is not None and tools is not None:
-            tools = hidden.hide(tools, self.profile.controls.escaped)
+        messages, tools = trace.messages, tools_to_template(trace.tools)
+        if hidden is not None:
+            pattern = self.profile.controls.escaped
+            messages = tuple(_hide_in_message(message, hidden, pattern) for message in messages)
+            tools = hidden.hide(tools, pattern)
         last = max(trace.turns, default=None)
         turns = [
             self._turn(trace, messages, tools, i, hidden, is_last=i == last) for i in trace.turns
@@ -81,6 +89,8 @@ class Renderer:
         if not self._encoder_agrees(turns[-1], hidden):
             self.encoder.use_whole_texts()
             return self.render(trace)
+        if hidden is not None:
+            self.escaped_strings += len(hidden.originals)
         return RenderedTrace(trace, tuple(turns))
 
     def _turn(
@@ -106,39 +116,51 @@ class Renderer:
             )
             raise RowRejected(code, f"messages[{index}]: {error}") from error
         completion = _cut_at_stop(rest, self._stop(trace.messages[index]), index)
+        prompt_text = _restored(prompt, hidden, index)
+        completion_text = _restored(completion, hidden, index)
         prompt_ids = self.encoder.encode(prompt, hidden=hidden)
         completion_ids = self.encoder.encode(completion, first=False, hidden=hidden)
-        if hidden is not None:
-            prompt, completion = hidden.restore(prompt), hidden.restore(completion)
         message = trace.messages[index]
-        check_completion(message, self._normalised(completion), self.profile, index)
+        spelled = self._spelled(completion_ids, completion_text, index)
+        check_completion(message, spelled, self.profile, index)
         if completion_ids[-1] not in self.stop_ids:
             raise RowRejected(
                 "no_stop_token", f"messages[{index}]: the turn's last token is no stop"
             )
         trained = message.weight > 0 and (is_last or not self.spec.train_on_last_turn_only)
         weights = [message.weight if trained else 0.0] * len(completion_ids)
-        if trained and self.spec.mask_reasoning_content and message.reasoning:
-            self._mask_reasoning(weights, completion, message.reasoning)
+        if trained and self.spec.mask_reasoning_content and (message.reasoning or "").strip():
+            start, end = self._reasoning_span(message, completion_text, index)
+            spans = self.encoder.token_spans(completion, hidden=hidden)
+            weights = [
+                0.0 if first < end and last > start else weight
+                for weight, (first, last) in zip(weights, spans, strict=True)
+            ]
         return Turn(
             trace_id=trace.id,
             index=index,
             prompt_ids=tuple(prompt_ids),
             completion_ids=tuple(completion_ids),
             weights=tuple(weights),
-            prompt_text=prompt,
-            completion_text=completion,
+            prompt_text=prompt_text,
+            completion_text=completion_text,
         )
 
     def _stop(self, message: Message) -> Stop:
         return self.profile.stops["tool_calls" if message.tool_calls else "text"]
 
-    def _mask_reasoning(self, weights: list[float], completion: str, reasoning: str) -> None:
-        start = completion.find(reasoning.strip())
-        end = start + len(reasoning.strip())
-        for k, (token_start, token_end) in enumerate(self.encoder.token_spans(completion)):
-            if token_start < end and token_end > start:
-                weights[k] = 0.0
+    def _reasoning_span(self, message: Message, completion: str, index: int) -> tuple[int, int]:
+        """Characters (start, end) of the reasoning in its completion."""
+        reasoning, opening = (message.reasoning or "").strip(), self.profile.reasoning_opening
+        # Behind the opening, which may hold the same words ("think" in "<think>").
+        start = completion.find(reasoning, len(opening) if completion.startswith(opening) else 0)
+        if start < 0:
+            raise RowRejected(
+                "reasoning_not_found",
+                f"messages[{index}].reasoning_content: the rendered turn does not show it as it "
+                "is, so `mask_reasoning_content` cannot mask it",
+            )
+        return start, start + len(reasoning)
 
     def _hide(self, trace: Trace) -> Placeholders | None:
         """Stand-ins for special tokens spelled out in the data, or None where there are none."""
@@ -152,35 +174,31 @@ class Renderer:
             )
         return Placeholders()
 
-    def _with_stand_ins(
-        self, messages: tuple[Message, ...], hidden: Placeholders | None
-    ) -> tuple[Message, ...]:
-        if hidden is None:
-            return messages
-        pattern = self.profile.controls.escaped
-        out = tuple(_hide_in_message(message, hidden, pattern) for message in messages)
-        self.escaped_strings += len(hidden.originals)
-        return out
-
     def _encoder_agrees(self, turn: Turn, hidden: Placeholders | None) -> bool:
         """Invariant 1 on this row: our ids are the tokenizer's own, and decode to the text."""
-        text = turn.prompt_text
         if hidden is None and self.encoder.cuts:
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            ids = self.tokenizer(turn.prompt_text, add_special_tokens=False)["input_ids"]
             if tuple(ids) != turn.prompt_ids:
                 return False
-        decoded = self.tokenizer.decode(
+        self._spelled(
             [*turn.prompt_ids, *turn.completion_ids],
-            skip_special_tokens=False,
-            clean_up_tokenization_spaces=False,
+            turn.prompt_text + turn.completion_text,
+            turn.index,
         )
-        if decoded.strip() != self._normalised(text + turn.completion_text).strip():
+        return True
+
+    def _spelled(self, ids: Sequence[int], text: str, index: int) -> str:
+        """The text that `ids` spell, which is `text` but for the tokenizer's normaliser."""
+        decoded: str = self.tokenizer.decode(
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        if self._normalised(decoded).strip() != self._normalised(text).strip():
             raise RowRejected(
                 "text_not_reversible",
-                f"messages[{turn.index}]: the tokenizer cannot spell this row's text (decoding its "
-                "ids gives another text)",
+                f"messages[{index}]: the tokenizer cannot spell this row's text (decoding its ids "
+                "gives another text)",
             )
-        return True
+        return decoded
 
     def _normalised(self, text: str) -> str:
         normalizer = getattr(getattr(self.tokenizer, "backend_tokenizer", None), "normalizer", None)
@@ -214,7 +232,7 @@ def _cut_at_stop(rest: str, stop: Stop, index: int) -> str:
     if end < 0:
         raise RowRejected("no_stop_token", f"messages[{index}]: the render lacks {stop.text!r}")
     end += len(stop.text)
-    if rest[end:].strip():
+    if rest[end:].strip() not in ("", stop.trailing):
         raise RowRejected(
             "text_after_stop",
             f"messages[{index}]: the template writes {rest[end:]!r} after the stop",
@@ -222,13 +240,21 @@ def _cut_at_stop(rest: str, stop: Stop, index: int) -> str:
     return rest[:end]
 
 
-def _hide_in_message(message: Message, hidden: Placeholders, pattern: Any) -> Message:
-    return replace(
-        message,
-        content=hidden.hide(message.content, pattern),
-        reasoning=hidden.hide(message.reasoning, pattern),
-        tool_calls=tuple(
-            replace(call, arguments=hidden.hide(call.arguments, pattern))
-            for call in message.tool_calls
-        ),
+def _restored(text: str, hidden: Placeholders | None, index: int) -> str:
+    if hidden is None:
+        return text
+    try:
+        return hidden.restore(text)
+    except ValueError as error:
+        raise RowRejected("special_token_in_text", f"messages[{index}]: {error}") from error
+
+
+def _hide_in_message(message: Message, hidden: Placeholders, pattern: re.Pattern[str]) -> Message:
+    """`message` with stand-ins in every field that `untrusted_strings` lists."""
+    texts = ("content", "reasoning", "tool_call_id", "name")
+    changed = {key: hidden.hide(getattr(message, key), pattern) for key in texts}
+    changed["tool_calls"] = tuple(
+        ToolCall(*(hidden.hide(part, pattern) for part in (call.name, call.arguments, call.id)))
+        for call in message.tool_calls
     )
+    return replace(message, **changed)

@@ -39,24 +39,28 @@ class RunData:
         return self.rows_read - len(self.ledger.rejections)
 
 
-def render_spec(config: Config) -> RenderSpec:
-    """The one render specification of a run."""
+def render_spec(config: Config, tokenizer: Any, date: str | None = None) -> RenderSpec:
+    """The one render specification of a run; `tokenizer` carries the config's template, if any."""
+    override = config.model.chat_template is not None  # a path or Jinja text: loading read it
     return RenderSpec(
-        chat_template=config.model.chat_template,
+        chat_template=str(tokenizer.chat_template) if override else None,
         chat_template_kwargs=config.model.chat_template_kwargs,
+        date=date,
         train_on_last_turn_only=config.dataset.train_on_last_turn_only,
         mask_reasoning_content=config.dataset.mask_reasoning_content,
         drop_history_reasoning_content=config.dataset.drop_history_reasoning_content,
     )
 
 
-def prepare_data(config: Config, tokenizer: Any) -> RunData:
+def prepare_data(config: Config, tokenizer: Any, *, date: str | None = None) -> RunData:
     """Read, split and render everything that a run needs, before any model is loaded.
+
+    `date` (`2026-01-31`) is the day that templates are told; None: today.
 
     Raises: UserError for unreadable sources, train and held-out rows that overlap, no accepted
     row, or a chat template that cannot be used.
     """
-    renderer = Renderer(tokenizer, render_spec(config))
+    renderer = Renderer(tokenizer, render_spec(config, tokenizer, date))
     reader = _Reader(renderer)
     train, held_out = _train_and_held_out(config, reader)
     eval_source = config.tool_call_eval
@@ -122,16 +126,8 @@ class _Reader:
         self._ids: dict[str, int] = {}
 
     def read(self, source: Source) -> Sequence[Trace]:
-        traces: Traces = load_traces(
-            None if source.path is None else _paths(source.path),
-            dataset_name=source.dataset_name,
-            split=source.split,
-            revision=source.revision,
-            limit=source.limit_dataset_samples,
-            format=source.format,
-            ledger=self.ledger,
-        )
-        require_rows(traces)
+        traces = require_rows(load_source(source))  # its errors speak of this source alone
+        self.ledger.rejections += traces.ledger.rejections
         self.rows_read += traces.rows_read
         if source.path is not None:
             self.files += [path for path in _paths(source.path) if path not in self.files]
@@ -144,6 +140,18 @@ class _Reader:
         """Number a trace whose id another source of the run already used."""
         count = self._ids[trace.id] = self._ids.get(trace.id, 0) + 1
         return trace if count == 1 else replace(trace, id=f"{trace.id}+{count}")
+
+
+def load_source(source: Source) -> Traces:
+    """The traces that a section of the config names, with a ledger of their own."""
+    return load_traces(
+        None if source.path is None else _paths(source.path),
+        dataset_name=source.dataset_name,
+        split=source.split,
+        revision=source.revision,
+        limit=source.limit_dataset_samples,
+        format=source.format,
+    )
 
 
 def _paths(path: str | tuple[str, ...]) -> list[Path]:

@@ -56,11 +56,11 @@ class Progress:
         if first:  # a resumed run starts anywhere
             self._times.append((step - 1, self._clock() - record["seconds"]))
         self._times.append((step, self._clock()))
-        line = f"{training_line(record, self._total)}  eta {self._eta(step)}"
-        if self._bar is not None:
-            self._bar.update(self._task, completed=step, description=line)
+        line, eta = training_line(record, self._total), f"eta {self._eta(step)}"
+        if self._bar is not None:  # a narrow terminal cuts the end of the line
+            self._bar.update(self._task, completed=step, description=f"{eta}  {line}")
         elif first or step % self._every == 0 or step == self._total:
-            self.say(line)
+            self.say(f"{line}  {eta}")
 
     def say(self, text: str) -> None:
         """Print a line; on a terminal above the bar. Text is never read as rich markup."""

@@ -23,13 +23,14 @@ from tooltune.train.data import RunData, prepare_data
 from tooltune.train.log import RunLog
 from tooltune.train.optim import NonFiniteError, clip_gradients, learning_rate, set_learning_rate
 from tooltune.train.progress import Progress
-from tooltune.train.rundir import open_run_directory, write_run_facts
+from tooltune.train.rundir import open_run_directory, run_date, write_run_facts
 from tooltune.train.state import restore_rng, rng_state
 from tooltune.train.trainee import Trainee, build_trainee
 from tooltune.train.validate import evaluate_saved_model, evaluate_tool_calls, validation_loss
 
 _WARMUP_SHARE = 0.03
 _FINAL, _BASE = "final", "step_0"  # evaluations of the saved last model, and before training
+_HEADLINE = "tool_call/balanced_accuracy"  # picks the best checkpoint
 COMPARISON = "comparison.json"
 
 
@@ -59,17 +60,21 @@ def train(config: Config) -> TrainResult:
     """Fine-tune as `config` says; the same call on an unfinished run resumes it.
 
     Raises: UserError for what the user can fix, NonFiniteError when a loss or gradient is not
-    finite (nothing was updated; the last checkpoint is untouched).
+    finite (nothing was updated; the last checkpoint is untouched). A run that has its comparison
+    is finished, and left as it is.
     """
     tokenizer = load_tokenizer(
         config.model.pretrained_model_name_or_path, chat_template=config.model.chat_template
     )
-    data = prepare_data(config, tokenizer)
+    data = prepare_data(config, tokenizer, date=run_date(config))
     directory = open_run_directory(config)
     plan = step_plan(config, len(data.train))
     progress = Progress(plan.total_steps, every=config.log.every_steps)
     with RunLog(directory, progress=progress) as log:
-        write_run_facts(directory, config, data, tokenizer)
+        write_run_facts(directory, data, tokenizer)
+        if (comparison := _written_comparison(directory)) is not None:
+            log.info("this run is finished already; its comparison is kept")
+            return TrainResult(directory, comparison)
         run = Run(config, tokenizer, data, directory, plan, log)
         try:
             run.start()
@@ -245,7 +250,7 @@ class Run:
         if self.data.samples and self._due(every) and not last:
             metrics = self._evaluate_in_memory(f"step_{step}")
             self._log_tool_calls(metrics)
-            improved += self._note_best("BEST_TOOL_CALL", metrics["tool_call/balanced_accuracy"])
+            improved += self._note_best("BEST_TOOL_CALL", metrics.get(_HEADLINE))
         if last or improved or self._due(schedule.ckpt_every_steps):
             self._save(improved)
 
@@ -283,10 +288,13 @@ class Run:
         epoch = self.plan.epoch(max(0, step - 1))
         self.log.metrics({"step": step, "epoch": epoch, "kind": kind, **metrics})
 
-    def _note_best(self, link: str, value: float) -> list[str]:
-        """Record a new best (higher is better) under the current step; the links it moves."""
+    def _note_best(self, link: str, value: float | None) -> list[str]:
+        """Record a new best (higher is better) under the current step; the links it moves.
+
+        `value` is None where the main evaluation set has no turns.
+        """
         best = self.done.best.get(link)
-        if best is not None and value <= best["value"]:
+        if value is None or (best is not None and value <= best["value"]):
             return []
         self.done.best[link] = {"value": value, "name": self._name()}
         return [link]
@@ -312,7 +320,7 @@ class Run:
                 path / "model",
                 self.tokenizer,
                 stop_ids=self.data.renderer.stop_ids,
-                chat_template=self.data.renderer.template.source(),
+                chat_template=self.data.renderer.spec.chat_template,
                 consolidated=True,
             )
 
@@ -335,17 +343,9 @@ class Run:
     # --- the end -----------------------------------------------------------------------------
 
     def finish(self) -> dict[str, Any] | None:
-        """Score the final model as saved, and compare it with the base model of step 0.
-
-        A run that was finished before returns what it found then.
-        """
+        """Score the final model as saved, and compare it with the base model of step 0."""
         if not self.data.samples:
             return None
-        written = self.directory / COMPARISON
-        if written.is_file():
-            self.log.info("this run is finished already; its comparison is kept")
-            found: dict[str, Any] = json.loads(written.read_text(encoding="utf-8"))
-            return found
         latest = self.store.resolve("LATEST")
         if latest is None:
             metrics = self._evaluate_in_memory(_FINAL)
@@ -359,22 +359,30 @@ class Run:
                 self.trainee.device,
                 say=self.log.info,
             )
-            for link in self._note_best("BEST_TOOL_CALL", metrics["tool_call/balanced_accuracy"]):
+            for link in self._note_best("BEST_TOOL_CALL", metrics.get(_HEADLINE)):
                 self.store.link(link, latest.name)
             self._tidy()
+        comparison = self._compare()
         self._log_tool_calls(metrics)
-        return self._compare()
+        write_comparison(self.directory / COMPARISON, comparison)  # last: it marks the end
+        return comparison
 
     def _compare(self) -> dict[str, Any]:
         evaluations = self.directory / "eval"
-        comparison = compare_evaluations(
+        return compare_evaluations(
             load_evaluation(evaluations / _BASE),
             load_evaluation(evaluations / _FINAL),
             base_name=self.config.model.pretrained_model_name_or_path,
             tuned_name=f"{self.directory.name} (step {self.done.step})",
         )
-        write_comparison(self.directory / COMPARISON, comparison)
-        return comparison
+
+
+def _written_comparison(directory: Path) -> dict[str, Any] | None:
+    path = directory / COMPARISON
+    found: dict[str, Any] | None = None
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def _seed_everything(seed: int) -> None:

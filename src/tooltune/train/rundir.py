@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,17 @@ from tooltune.traces.split import write_split
 from tooltune.train.data import RunData
 from tooltune.train.durable import write_json
 from tooltune.train.environment import describe_environment
+from tooltune.train.log import METRICS, RunLog
 
 CONFIG = "config.yaml"
+ENVIRONMENT = "environment.json"
 
 
 def open_run_directory(config: Config) -> Path:
     """Make the output folder, or check that the run in it has this very configuration.
+
+    A run that failed before it measured or saved anything leaves nothing to protect: its
+    configuration is replaced, so that a mistake mended is a run started.
 
     Raises: UserError that shows the difference when it holds a run of another configuration, and
     for a folder that holds something else.
@@ -31,31 +37,67 @@ def open_run_directory(config: Config) -> Path:
     if directory.exists() and not directory.is_dir():
         raise UserError(f"output_dir {directory} is a file", fix="choose another output_dir")
     if path.is_file():
-        _require_same(config, path)
+        if _left_nothing(directory):
+            with RunLog(directory):  # raises where another process is just starting here
+                _write_config(config, path)
+        else:
+            _require_same(config, path)
         return directory
-    if directory.is_dir() and any(directory.iterdir()):
+    if directory.is_dir() and any(p.name != _staged(path).name for p in directory.iterdir()):
         raise UserError(
             f"output_dir {directory} is not empty and holds no run ({CONFIG} is missing)",
             fix="choose another output_dir, or empty this one",
         )
+    _write_config(config, path)
+    return directory
+
+
+def _left_nothing(directory: Path) -> bool:
+    metrics = directory / METRICS
+    measured = metrics.is_file() and metrics.stat().st_size > 0
+    folders = ("checkpoints", "eval")
+    return not measured and not any((directory / name).exists() for name in folders)
+
+
+def _write_config(config: Config, path: Path) -> None:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        staged = directory / f".{CONFIG}.part"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = _staged(path)
         staged.write_text(dump_config(_scrubbed(config)), encoding="utf-8")
         staged.rename(path)
     except OSError as error:
         raise UserError(
-            f"output_dir {directory} cannot be written: {error.strerror}",
+            f"output_dir {path.parent} cannot be written: {error.strerror}",
             fix="choose another output_dir",
         ) from error
-    return directory
 
 
-def write_run_facts(directory: Path, config: Config, data: RunData, tokenizer: Any) -> None:
-    """Write environment.json, ledger.jsonl, split.json and the template's profile."""
-    facts = describe_environment(
-        data_files=data.files, tokenizer=tokenizer, chat_template=config.model.chat_template
-    )
+def _staged(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
+def run_date(config: Config) -> str:
+    """The day that chat templates are told, as `2026-01-31`: that of the run's first start."""
+    render = _earlier_facts(Path(config.output_dir)).get("render", {})
+    return str(render.get("date") or date.today().isoformat())
+
+
+def _earlier_facts(directory: Path) -> dict[str, Any]:
+    """What the start before this one wrote to environment.json; empty where there was none."""
+    try:
+        facts = json.loads((directory / ENVIRONMENT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def write_run_facts(directory: Path, data: RunData, tokenizer: Any) -> None:
+    """Write environment.json, ledger.jsonl and split.json.
+
+    Raises: UserError where an unfinished run would be resumed on other data, another tokenizer
+    or another template than it was started with.
+    """
+    facts = describe_environment(data_files=data.files, tokenizer=tokenizer)
     facts["render"] = data.renderer.spec.to_dict() | {"fingerprint": data.renderer.spec.fingerprint}
     facts["template_profile"] = data.renderer.profile.to_dict()
     facts["rows"] = {
@@ -64,13 +106,30 @@ def write_run_facts(directory: Path, config: Config, data: RunData, tokenizer: A
         "rejected": dict(data.ledger.counts),
         "special_tokens_read_as_text": data.renderer.escaped_strings,
     }
-    write_json(directory / "environment.json", facts)
+    _require_same_input(directory, facts)
+    write_json(directory / ENVIRONMENT, facts)
     data.ledger.write(directory / "ledger.jsonl")
     write_split(
         directory / "split.json",
         [row.trace for row in data.train],
         [row.trace for row in data.held_out],
     )
+
+
+def _require_same_input(directory: Path, facts: dict[str, Any]) -> None:
+    earlier = _earlier_facts(directory)
+    inputs = {
+        "the data": "data",
+        "the tokenizer": "tokenizer_sha256",
+        "the chat template": "chat_template_sha256",
+    }
+    changed = [what for what, key in inputs.items() if earlier.get(key) != facts[key]]
+    if earlier and changed and not _left_nothing(directory):
+        raise UserError(
+            f"{directory} holds a run that was started on something else: "
+            f"{' and '.join(changed)} changed since, and a resumed run must not",
+            fix="choose another output_dir, or delete that folder",
+        )
 
 
 def _scrubbed(config: Config) -> Config:

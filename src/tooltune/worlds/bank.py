@@ -14,14 +14,14 @@ _COUNTS = (2, 3, 4, 5, 6, 8, 10)
 
 def _populate(draw: Draw) -> State:
     accounts: Json = {
-        draw.code("####-##"): {"balance": draw.amount(300, 3000), "payments": []} for _ in range(4)
+        draw.code("acc-###"): {"balance": draw.amount(300, 3000), "payments": []} for _ in range(4)
     }
     people = draw.some(draw.person, 4)
     for account in accounts.values():
         account["payments"] = [
             {"to": person, "amount": draw.amount()} for person in draw.rng.sample(people, 3)
         ]
-    payees = {person: draw.code("####-##") for person in people}
+    payees = {person: draw.code("acc-###") for person in people}
     cards = {draw.code("card-###"): {"limit": draw.any((500, 1000, 2000))} for _ in range(3)}
     return {"accounts": accounts, "payees": payees, "cards": cards}
 
@@ -109,7 +109,7 @@ def _excessive_limit(draw: Draw, state: State) -> Slots:
 
 
 def _unknown_account(draw: Draw, state: State, slots: Slots) -> str:
-    return draw.code("####-##")
+    return draw.code("acc-###")
 
 
 def _payee_account(slots: Slots, results: Any) -> str:

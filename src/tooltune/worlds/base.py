@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from jsonschema.exceptions import best_match
 
 from tooltune.traces.frozen import thaw
 from tooltune.traces.types import Tool
-from tooltune.worlds.pools import Draw, Side, minutes_of
+from tooltune.worlds.pools import MONTHS, Draw, Side, minutes_of
 from tooltune.worlds.requests import Request
 
 Json = dict[str, Any]
@@ -27,7 +26,7 @@ INTEGER: Json = {"type": "integer"}
 NUMBER: Json = {"type": "number"}
 BOOLEAN: Json = {"type": "boolean"}
 STRINGS: Json = {"type": "array", "items": {"type": "string"}}
-DATE: Json = {"type": "string", "description": "YYYY-MM-DD"}
+DATE: Json = {"type": "string", "description": "such as May 3"}
 TIME: Json = {"type": "string", "description": "HH:MM"}
 
 
@@ -110,14 +109,10 @@ def choice(*options: str) -> Json:
 
 
 def check_date(text: str) -> None:
-    """Raise `ToolError` unless `text` is a day written `YYYY-MM-DD`."""
-    try:
-        datetime.date.fromisoformat(text)
-        valid = re.fullmatch(r"\d{4}-\d\d-\d\d", text) is not None
-    except ValueError:
-        valid = False
-    if not valid:
-        raise ToolError(f"{text!r} is no date. Write YYYY-MM-DD.")
+    """Raise `ToolError` unless `text` is a day of this year written like `May 3`."""
+    month, _, day = text.partition(" ")
+    if month not in MONTHS or not re.fullmatch(r"[1-9]|[12]\d|30", day):
+        raise ToolError(f"{text!r} is no date. Write it like May 3.")
 
 
 def check_time(text: str) -> int:

@@ -36,7 +36,7 @@ def _populate(draw: Draw) -> State:
         for title, (start, minutes) in zip(titles, (early, late), strict=True):
             if _clash(events, day, minutes_of(start), minutes) is None:
                 event = {"title": title, "date": day, "start": start, "minutes": minutes}
-                events[draw.code("ev####")] = event
+                events[draw.code("ev###")] = event
     return {"events": events}
 
 
@@ -158,7 +158,7 @@ def _taken_time(draw: Draw, state: State) -> Slots:
 
 
 def _unknown_event(draw: Draw, state: State, slots: Slots) -> str:
-    return draw.code("ev####")
+    return draw.code("ev###")
 
 
 def _events(result: Mapping[str, Any]) -> str:

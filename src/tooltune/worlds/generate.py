@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -22,12 +22,12 @@ from tooltune.worlds.stage import Stage, execute
 
 # Of every 25 traces in a row, so many are of each kind.
 PROPORTIONS: dict[Kind, int] = {
-    "one_call": 7,
-    "chained": 5,
-    "parallel": 4,
-    "clarify": 3,
-    "error": 3,
-    "no_call": 3,
+    "one_call": 14,
+    "chained": 3,
+    "parallel": 2,
+    "clarify": 2,
+    "error": 2,
+    "no_call": 2,
 }
 _SYSTEM_PROMPTS = (
     "You are a helpful assistant for {topic}.",
@@ -36,6 +36,7 @@ _SYSTEM_PROMPTS = (
     "Use the tools when they help. Be brief and friendly.",
 )
 _MENU_SIZES = (2, 2, 2, 3, 3, 4, 5)
+_AGENT_TOOLS = 3
 _ATTEMPTS = 2000
 
 
@@ -59,19 +60,28 @@ class _Setting:
     strangers: tuple[World, ...]
 
 
-def generate_traces(n: int, *, seed: int, split: Side) -> list[Trace]:
+_Settings = tuple[_Setting, ...]
+
+
+def generate_traces(n: int, *, seed: int, split: Side, agents: bool = False) -> list[Trace]:
     """`n` different traces of one side; the first m of them are `generate_traces(m, ...)`.
 
     No user text and no call (name with arguments) of one side occurs on another, for any seeds.
-    Kinds of conversation come in the known `PROPORTIONS`.
+    Kinds of conversation come in the known `PROPORTIONS`. Tools and system prompt vary from trace
+    to trace; with `agents` each world has a few agents, each with one system prompt and one list
+    of tools, as the logs of deployed agents have (their renders then share that prefix).
     """
-    return [episode.trace for episode in generate_episodes(n, seed=seed, split=split)]
+    episodes = generate_episodes(n, seed=seed, split=split, agents=agents)
+    return [episode.trace for episode in episodes]
 
 
-def generate_episodes(n: int, *, seed: int, split: Side) -> Iterator[Episode]:
+def generate_episodes(
+    n: int, *, seed: int, split: Side, agents: bool = False
+) -> Iterator[Episode]:
     """As `generate_traces`, with what `replay` needs."""
     worlds = HELD_OUT_WORLDS if split == "unseen_tools" else TRAINING_WORLDS
-    return _episodes(n, f"{seed}/{split}", split, worlds, None)
+    settings = {world.name: _agents(world) for world in worlds} if agents else {}
+    return _episodes(n, f"{seed}/{split}", split, worlds, settings)
 
 
 def generate_long_schema_traces(n: int, *, seed: int, schema_chars: int = 6000) -> list[Trace]:
@@ -84,7 +94,8 @@ def generate_long_schema_traces(n: int, *, seed: int, schema_chars: int = 6000) 
     worlds, menu = _long_menu(schema_chars)
     setting = _Setting("You are a helpful assistant.", menu, HELD_OUT_WORLDS)
     key = f"{seed}/long/{schema_chars}"
-    return [episode.trace for episode in _episodes(n, key, "train", worlds, setting)]
+    settings = {world.name: (setting,) for world in worlds}
+    return [episode.trace for episode in _episodes(n, key, "train", worlds, settings)]
 
 
 def replay(episode: Episode) -> list[str]:
@@ -105,15 +116,17 @@ def write_jsonl(traces: Iterable[Trace], path: str | Path) -> None:
 
 
 def _episodes(
-    n: int, key: str, side: Side, worlds: Sequence[World], setting: _Setting | None
+    n: int, key: str, side: Side, worlds: Sequence[World], settings: Mapping[str, _Settings]
 ) -> Iterator[Episode]:
+    """`settings` by world name; a world without any gets a new setting for each trace."""
     seen: set[str] = set()
     for index in range(n):
         kind = _kind(key, index)
         for attempt in range(_ATTEMPTS):
             try:
                 trial = f"{key}/{index}/{attempt}"
-                episode = _attempt(trial, kind, side, worlds[index % len(worlds)], setting)
+                world = worlds[index % len(worlds)]
+                episode = _attempt(trial, kind, side, world, settings.get(world.name, ()))
             except (ValueError, LookupError):  # the draws did not work out: see `play`
                 continue
             if episode.trace.id not in seen:
@@ -132,13 +145,14 @@ def _kind(key: str, index: int) -> Kind:
     return kinds[place]
 
 
-def _attempt(key: str, kind: Kind, side: Side, world: World, fixed: _Setting | None) -> Episode:
+def _attempt(key: str, kind: Kind, side: Side, world: World, fixed: _Settings) -> Episode:
     rng = Random(key)
     state_seed = f"{key}/state"
     populating = Draw(Random(state_seed), side)
     state = world.populate(populating)
     lead = lead_request(kind, world.requests, rng)
-    setting = fixed or _draw_setting(rng, world, lead.tools if lead else frozenset())
+    needed = lead.tools if lead else frozenset()
+    setting = _fitting(rng, fixed, needed) if fixed else _draw_setting(rng, world, needed)
     stage = Stage(world, state, Draw(rng, side, populating.drawn), setting.menu)
     if setting.system is not None:
         stage.messages.append(Message("system", setting.system))
@@ -165,6 +179,33 @@ def _draw_setting(rng: Random, world: World, needed: frozenset[str]) -> _Setting
     system = rng.choice((None, None, *_SYSTEM_PROMPTS))
     prompt = None if system is None else system.format(topic=world.topic)
     return _Setting(prompt, tuple(menu), tuple(others))
+
+
+def _fitting(rng: Random, settings: _Settings, needed: frozenset[str]) -> _Setting:
+    """One of the settings whose tools can do what is needed; `LookupError` where none can."""
+    return rng.choice([s for s in settings if needed <= {tool.name for tool in s.menu}])
+
+
+def _agents(world: World) -> _Settings:
+    """Few agents that together can do whatever is asked of `world`, each with two or three tools.
+
+    The tools that one request needs go to the first agent that stays small enough with them.
+    """
+    order = [tool.name for tool in world.tools]
+    needs = sorted({r.tools for r in world.requests}, key=lambda s: (-len(s), sorted(s)))
+    menus: list[set[str]] = []
+    for need in needs:
+        menu = next((m for m in menus if len(m | need) <= _AGENT_TOOLS), None)
+        if menu is None:
+            menus.append(set(need))
+        else:
+            menu |= need
+    others = tuple(other for other in TRAINING_WORLDS if other is not world)
+    system = _SYSTEM_PROMPTS[0].format(topic=world.topic)
+    return tuple(
+        _Setting(system, tuple(world.tool(name) for name in sorted(menu, key=order.index)), others)
+        for menu in menus
+    )
 
 
 _DOCUMENTATION = (

@@ -29,7 +29,7 @@ def _populate(draw: Draw) -> State:
     for person in draw.some(draw.person, 4):
         contacts[person] = draw.email(person)
         for subject in draw.some(draw.title, draw.any((1, 2, 2))):
-            mails[draw.code("m####")] = {
+            mails[draw.code("m###")] = {
                 "sender": contacts[person],
                 "subject": subject,
                 "unread": draw.any((True, False)),
@@ -259,7 +259,7 @@ REQUESTS = (
         slips=(
             Slip(
                 "first",
-                lambda draw, state, slots: draw.code("m####"),
+                lambda draw, state, slots: draw.code("m###"),
                 "Which mail do you mean?",
             ),
         ),

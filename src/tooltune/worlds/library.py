@@ -13,15 +13,16 @@ _LONGEST = 6
 
 
 def _populate(draw: Draw) -> State:
-    members = {draw.code("M####"): {"name": draw.person()} for _ in range(4)}
+    members = {m: {"name": draw.person()} for m in draw.some(lambda: draw.code("M###"), 4)}
     books: Json = {}
     titles = iter(draw.some(draw.book, 8))
+    ids = iter(draw.some(lambda: draw.code("bk-###"), 8))
     for author in draw.some(draw.person, 4):
         for _ in range(2):
-            books[draw.code("bk-###")] = {"title": next(titles), "author": author, "loan": None}
+            books[next(ids)] = {"title": next(titles), "author": author, "loan": None}
     loans: Json = {}
     for member, book in zip(members, draw.rng.sample(list(books), 4), strict=True):
-        loan_id = draw.code("L####")
+        loan_id = draw.code("L###")
         loans[loan_id] = {"member": member, "book": book, "weeks": 3}
         books[book]["loan"] = loan_id
     return {"members": members, "books": books, "loans": loans, "holds": []}
@@ -142,7 +143,7 @@ def _loans(result: Mapping[str, Any]) -> str:
 
 
 def _unknown_member(draw: Draw, state: State, slots: Slots) -> str:
-    return draw.code("M####")
+    return draw.code("M###")
 
 
 _MEMBER_SLIP = Slip("member_id", _unknown_member, "Could you check the member number?")
@@ -213,7 +214,7 @@ REQUESTS = (
         slips=(
             Slip(
                 "loan_id",
-                lambda draw, state, slots: draw.code("L####"),
+                lambda draw, state, slots: draw.code("L###"),
                 "Which loan do you mean?",
             ),
         ),

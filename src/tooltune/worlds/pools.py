@@ -7,7 +7,6 @@ and no call that contains such a value can occur on two sides.
 
 from __future__ import annotations
 
-import datetime
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -114,7 +113,12 @@ HEROES = _values(
 )
 _DOMAINS = ("mail.com", "post.org", "inbox.net")
 _STREET_ENDS = ("Street", "Road", "Lane")
-_FIRST_DAY = datetime.date(2025, 1, 1)
+MONTHS = _values(
+    """
+    January, February, March, April, May, June, July, August, September, October, November,
+    December
+    """
+)
 
 
 def side_of(value: str) -> Side:
@@ -193,23 +197,18 @@ class Draw:
         return title
 
     def date(self) -> str:
-        """A day of 2025 or 2026 as `YYYY-MM-DD`."""
-
-        def make() -> str:
-            return (_FIRST_DAY + datetime.timedelta(days=self.rng.randrange(730))).isoformat()
-
-        return self._until(make)
+        """A day of the year, such as `May 3`; small models spell long digit strings badly."""
+        return self._until(lambda: f"{self.rng.choice(MONTHS)} {self.rng.randrange(1, 29)}")
 
     def time(self) -> str:
-        """A time between 08:00 and 17:55 as `HH:MM`, in steps of five minutes."""
-        return self._until(lambda: clock(self.rng.randrange(96, 216) * 5))
+        """A time between 08:00 and 17:45 as `HH:MM`, in steps of a quarter of an hour."""
+        return self._until(lambda: clock(self.rng.randrange(32, 72) * 15))
 
     def amount(self, low: int = 20, high: int = 900) -> float:
-        """Money: a whole number, or one with quarters that JSON writes as people do."""
+        """Money: a whole number, at times one with a half that JSON writes as people do."""
 
         def make() -> str:
-            whole = self.rng.randrange(low, high)
-            return f"{whole}{self.rng.choice(('', '', '.25', '.75'))}"
+            return f"{self.rng.randrange(low, high)}{self.rng.choice(('', '', '', '', '', '.5'))}"
 
         text = self._until(make)
         return float(text) if "." in text else int(text)

@@ -33,7 +33,7 @@ def _populate(draw: Draw) -> State:
     items = iter(draw.some(draw.item, 8))
     for customer in draw.some(draw.person, 4):
         for _ in range(draw.any((1, 2))):
-            orders[draw.code("A####")] = {
+            orders[draw.code("A###")] = {
                 "customer": customer,
                 "item": next(items),
                 "total": draw.amount(),
@@ -138,7 +138,7 @@ def _partial_refund(draw: Draw, state: State) -> Slots:
 
 
 def _unknown_order(draw: Draw, state: State, slots: Slots) -> str:
-    return draw.code("A####")
+    return draw.code("A###")
 
 
 def _address(slots: Slots, _: Any) -> Json:

@@ -1,0 +1,93 @@
+"""What `tooltune eval` shows: one turn, all metrics, and what to do next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+
+from tooltune.cli.output import command_line, console, many, print_next, print_text, printable
+
+if TYPE_CHECKING:
+    from tooltune.evaluate.run import Record
+    from tooltune.traces.types import Trace
+
+
+def print_sample(record: Record, prompt: str | None) -> None:
+    console.rule(f"{escape(printable(record['sample_id']))} ({record['kind']})")
+    console.print("[bold]prompt[/]")
+    print_text(prompt if prompt is not None else "(not rendered)", style="dim")
+    console.print("[bold]output[/]")
+    print_text(record["text"] or "(nothing)")
+    console.print("[bold]parsed calls[/]")
+    for call in record["calls"]:
+        ok = call["status"] == "ok"
+        print_text("  " + (_shown(call) if ok else f"{call['status']}: {call['raw']}"))
+    if not record["calls"]:
+        print_text("  none")
+    console.print("[bold]ground truth[/]")
+    for call in record["gt_tool_calls"]:
+        print_text("  " + _shown(call))
+    if not record["gt_tool_calls"]:
+        print_text("  no call")
+    verdict = record["verdict"]
+    mark = "[bold green]right[/]" if verdict["correct"] else "[bold red]wrong[/]"
+    reasons = f": {', '.join(verdict['reasons'])}" if verdict["reasons"] else ""
+    ended = {"stop": "ended by itself", "length": "cut at --max-new-tokens", "skipped": "skipped"}
+    console.print(
+        f"[bold]verdict[/] {mark}{escape(printable(reasons))} ({ended[record['finish_reason']]})"
+    )
+
+
+def _shown(call: dict[str, Any]) -> str:
+    return f"{call['name']} {json.dumps(call['arguments'], ensure_ascii=False)}"
+
+
+def print_metrics(metrics: dict[str, Any]) -> None:
+    console.print(
+        f"{many(metrics['n_samples'], 'turn')} of {many(metrics['n_traces'], 'trace')}, "
+        f"{escape(printable(metrics['model']))}"
+    )
+    rates = {key: value for key, value in metrics.items() if isinstance(value, float)}
+    width = max(len(key) for key in rates)
+    for key, value in rates.items():
+        count = key.rsplit("/", 1)[-1].startswith("_")
+        print_text(f"  {key.ljust(width)}  {f'{value:.0f}' if count else f'{value:.3f}'}")
+
+
+def say_what_next(
+    records: Sequence[Record], traces: Sequence[Trace], out: Path | None, again: Sequence[str]
+) -> None:
+    """The first turn that went wrong, and the comparison with an evaluation beside this one."""
+    rows = {trace.id: trace.source.row for trace in traces if trace.source is not None}
+    wrong = [record for record in records if not record["verdict"]["correct"]]
+    row = rows.get((wrong or records)[0]["example_id"], 0)
+    why = "look at the first turn that is wrong" if wrong else "look at a turn"
+    commands = [(command_line("tooltune", "eval", *again, "--row", row, "--print"), why)]
+    if out is not None:
+        print_text(f"\nevaluation: {out} (metrics.json, samples.jsonl, ledger.jsonl)")
+        other = _evaluation_beside(out)
+        if other is not None:
+            to = out.parent / f"{other.name}-{out.name}"
+            words = ("tooltune", "compare", out.parent / other.name, out, "--out", to)
+            commands.append((command_line(*words), "against the other one"))
+    print_next(commands)
+
+
+def _evaluation_beside(out: Path) -> Path | None:
+    """The newest other evaluation in the same folder that scored as many turns and traces."""
+    own = _size(out.resolve() / "metrics.json")
+    files = sorted(out.resolve().parent.glob("*/metrics.json"), key=lambda f: f.stat().st_mtime)
+    others = [f.parent for f in files if f.parent != out.resolve() and _size(f) == own]
+    return next((f for f in reversed(others) if (f / "samples.jsonl").is_file()), None)
+
+
+def _size(file: Path) -> tuple[Any, ...] | None:
+    try:
+        metrics = json.loads(file.read_bytes())
+        return metrics["n_samples"], metrics["n_traces"], metrics.get("tool_call/_count")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
