@@ -290,3 +290,21 @@ def test_a_trace_that_was_drawn_before_is_drawn_anew(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(generate, "_attempt", same_for_every_index)
     assert len({trace.id for trace in generate_traces(20, seed=0, split="train")}) == 20
+
+
+def test_an_unknown_split_is_refused() -> None:
+    with pytest.raises(ValueError, match="held_out"):
+        generate_traces(1, seed=0, split="test")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("side", ["train", "held_out", "unseen_tools"])
+def test_agents_have_few_fixed_tool_lists_and_every_kind_of_trace(side: Side) -> None:
+    episodes = list(generate_episodes(50, seed=0, split=side, agents=True))
+    menus = {episode.trace.tools for episode in episodes}
+    worlds = {episode.world.name for episode in episodes}
+    assert len(menus) <= 3 * len(worlds)
+    assert all(1 <= len(menu) <= 3 for menu in menus)
+    assert {episode.kind for episode in episodes} == set(PROPORTIONS)
+    for episode in episodes:
+        results = [m.content for m in episode.trace.messages if m.role == "tool"]
+        assert replay(episode) == results

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from tooltune.train.durable import sha256
 from tooltune.scrub import scrub
+from tooltune.train.durable import sha256
 
 _PACKAGES = (
     *("tooltune", "torch", "transformers", "peft", "tokenizers", "safetensors", "datasets"),

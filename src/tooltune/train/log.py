@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from tooltune.errors import UserError
+from tooltune.scrub import scrub, scrub_text
 from tooltune.train.durable import flush
 from tooltune.train.progress import Progress
-from tooltune.scrub import scrub, scrub_text
 
 METRICS = "metrics.jsonl"
 LOG = "train.log"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import get_args
 
 from tooltune.traces.frozen import thaw
 from tooltune.traces.types import Message, Tool, Trace
@@ -75,10 +76,13 @@ def generate_traces(n: int, *, seed: int, split: Side, agents: bool = False) -> 
     return [episode.trace for episode in episodes]
 
 
-def generate_episodes(
-    n: int, *, seed: int, split: Side, agents: bool = False
-) -> Iterator[Episode]:
-    """As `generate_traces`, with what `replay` needs."""
+def generate_episodes(n: int, *, seed: int, split: Side, agents: bool = False) -> Iterator[Episode]:
+    """As `generate_traces`, with what `replay` needs.
+
+    Raises: ValueError for a split that does not exist.
+    """
+    if split not in get_args(Side):
+        raise ValueError(f"no split {split!r}; there are {', '.join(get_args(Side))}")
     worlds = HELD_OUT_WORLDS if split == "unseen_tools" else TRAINING_WORLDS
     settings = {world.name: _agents(world) for world in worlds} if agents else {}
     return _episodes(n, f"{seed}/{split}", split, worlds, settings)
