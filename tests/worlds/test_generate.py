@@ -295,6 +295,13 @@ def test_a_trace_that_was_drawn_before_is_drawn_anew(monkeypatch: pytest.MonkeyP
 def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(ValueError, match="held_out"):
         generate_traces(1, seed=0, split="test")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="calendar"):
+        generate_traces(1, seed=0, split="train", worlds=["shop", "moon"])
+
+
+def test_chosen_worlds_give_all_traces() -> None:
+    episodes = generate_episodes(12, seed=0, split="train", worlds=["shop", "home"])
+    assert {episode.world.name for episode in episodes} == {"shop", "home"}
 
 
 @pytest.mark.parametrize("side", ["train", "held_out", "unseen_tools"])
@@ -302,8 +309,8 @@ def test_agents_have_few_fixed_tool_lists_and_every_kind_of_trace(side: Side) ->
     episodes = list(generate_episodes(50, seed=0, split=side, agents=True))
     menus = {episode.trace.tools for episode in episodes}
     worlds = {episode.world.name for episode in episodes}
-    assert len(menus) <= 3 * len(worlds)
-    assert all(1 <= len(menu) <= 3 for menu in menus)
+    assert len(menus) <= 4 * len(worlds)
+    assert all(1 <= len(menu) <= 2 for menu in menus)
     assert {episode.kind for episode in episodes} == set(PROPORTIONS)
     for episode in episodes:
         results = [m.content for m in episode.trace.messages if m.role == "tool"]

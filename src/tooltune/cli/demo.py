@@ -23,7 +23,8 @@ HELP = help_text(
 )
 
 # Sized for two CPU cores: enough to learn from, and 80 turns and more to measure on.
-_SIZES = {"train": 280, "held_out": 60, "unseen_tools": 24}
+_SIZES = {"train": 360, "held_out": 58, "unseen_tools": 26}
+_WORLDS = ("shop", "home", "travel")
 _BATCH = 4
 
 
@@ -44,7 +45,7 @@ def command(
     config = load_config(None, base=demo_config(data, out, seed))
     _write_traces(data, seed)
     print_text(
-        f"LoRA on SmolLM2-135M-Instruct, {_SIZES['train']} traces of six simulated tool worlds; "
+        f"LoRA on SmolLM2-135M-Instruct, {_SIZES['train']} traces of three simulated tool worlds; "
         f"measured on {_SIZES['held_out']} held-out traces of those worlds and "
         f"{_SIZES['unseen_tools']} of a world whose tools it never saw"
     )
@@ -80,7 +81,8 @@ def _write_traces(data: dict[str, Path], seed: int) -> None:
     for side in sides:
         path = data[side]
         path.parent.mkdir(parents=True, exist_ok=True)
-        traces = generate_traces(_SIZES[side], seed=seed, split=side, agents=True)
+        worlds = None if side == "unseen_tools" else _WORLDS
+        traces = generate_traces(_SIZES[side], seed=seed, split=side, agents=True, worlds=worlds)
         write_jsonl(_by_agent(traces, seed) if side == "train" else traces, path)
 
 

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -23,8 +23,8 @@ from tooltune.worlds.stage import Stage, execute
 
 # Of every 25 traces in a row, so many are of each kind.
 PROPORTIONS: dict[Kind, int] = {
-    "one_call": 14,
-    "chained": 3,
+    "one_call": 15,
+    "chained": 2,
     "parallel": 2,
     "clarify": 2,
     "error": 2,
@@ -37,7 +37,7 @@ _SYSTEM_PROMPTS = (
     "Use the tools when they help. Be brief and friendly.",
 )
 _MENU_SIZES = (2, 2, 2, 3, 3, 4, 5)
-_AGENT_TOOLS = 3
+_AGENT_TOOLS = 2
 _ATTEMPTS = 2000
 
 
@@ -64,28 +64,46 @@ class _Setting:
 _Settings = tuple[_Setting, ...]
 
 
-def generate_traces(n: int, *, seed: int, split: Side, agents: bool = False) -> list[Trace]:
+def generate_traces(
+    n: int,
+    *,
+    seed: int,
+    split: Side,
+    agents: bool = False,
+    worlds: Collection[str] | None = None,
+) -> list[Trace]:
     """`n` different traces of one side; the first m of them are `generate_traces(m, ...)`.
 
     No user text and no call (name with arguments) of one side occurs on another, for any seeds.
     Kinds of conversation come in the known `PROPORTIONS`. Tools and system prompt vary from trace
     to trace; with `agents` each world has a few agents, each with one system prompt and one list
-    of tools, as the logs of deployed agents have (their renders then share that prefix).
+    of tools, as the logs of deployed agents have (their renders then share that prefix). `worlds`
+    names the worlds to use; None: all of that side.
+
+    Raises: ValueError for a split or a world that does not exist.
     """
-    episodes = generate_episodes(n, seed=seed, split=split, agents=agents)
+    episodes = generate_episodes(n, seed=seed, split=split, agents=agents, worlds=worlds)
     return [episode.trace for episode in episodes]
 
 
-def generate_episodes(n: int, *, seed: int, split: Side, agents: bool = False) -> Iterator[Episode]:
-    """As `generate_traces`, with what `replay` needs.
-
-    Raises: ValueError for a split that does not exist.
-    """
+def generate_episodes(
+    n: int,
+    *,
+    seed: int,
+    split: Side,
+    agents: bool = False,
+    worlds: Collection[str] | None = None,
+) -> Iterator[Episode]:
+    """As `generate_traces`, with what `replay` needs."""
     if split not in get_args(Side):
         raise ValueError(f"no split {split!r}; there are {', '.join(get_args(Side))}")
-    worlds = HELD_OUT_WORLDS if split == "unseen_tools" else TRAINING_WORLDS
-    settings = {world.name: _agents(world) for world in worlds} if agents else {}
-    return _episodes(n, f"{seed}/{split}", split, worlds, settings)
+    side = HELD_OUT_WORLDS if split == "unseen_tools" else TRAINING_WORLDS
+    chosen = [world for world in side if worlds is None or world.name in worlds]
+    if not chosen or (worlds is not None and len(chosen) < len(worlds)):
+        names = ", ".join(world.name for world in side)
+        raise ValueError(f"the worlds of {split} are {names}, not {worlds}")
+    settings = {world.name: _agents(world) for world in chosen} if agents else {}
+    return _episodes(n, f"{seed}/{split}", split, chosen, settings)
 
 
 def generate_long_schema_traces(n: int, *, seed: int, schema_chars: int = 6000) -> list[Trace]:
@@ -191,7 +209,7 @@ def _fitting(rng: Random, settings: _Settings, needed: frozenset[str]) -> _Setti
 
 
 def _agents(world: World) -> _Settings:
-    """Few agents that together can do whatever is asked of `world`, each with two or three tools.
+    """Few agents that together can do whatever is asked of `world`, each with one or two tools.
 
     The tools that one request needs go to the first agent that stays small enough with them.
     """
