@@ -11,7 +11,7 @@ from tests.cli.command import next_commands, succeeds
 def test_the_findings_of_a_config_are_counted(config: Path, tmp_path: Path) -> None:
     printed = succeeds("check", config)
     assert "rows      8 read, 8 accepted, 0 rejected" in printed.out
-    assert "split     6 traces to train on, 2 held out, 6 turns to generate" in printed.out
+    assert "split     6 traces to train on, 2 held out, 5 turns to generate" in printed.out
     assert "turns end in <|im_end|>; calls are read as hermes" in printed.out
     assert "steps     3 of 2 traces (3 an epoch)" in printed.out
     assert not (tmp_path / "run").exists()

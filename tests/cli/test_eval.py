@@ -42,9 +42,9 @@ def test_progress_is_plain_lines_on_stderr(words: list[str]) -> None:
 
 def test_one_row_is_shown_with_prompt_output_calls_and_verdict(words: list[str]) -> None:
     out = succeeds(*words, "--row", "1", "--print").out
-    assert "Order A6564 was damaged" in out
+    assert "Order A588 was late" in out
     assert "parsed calls\n  none" in out
-    assert 'refund_order {"order_id": "A6564", "reason": "damaged", "amount": 98}' in out
+    assert 'refund_order {"order_id": "A588", "reason": "late", "amount": 98}' in out
     assert "verdict wrong" in out
     assert "(cut at --max-new-tokens)" in out
 
