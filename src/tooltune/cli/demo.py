@@ -18,7 +18,7 @@ HELP = help_text(
     "Fine-tune the built-in model on traces of simulated tools, and measure what it learnt.",
     "tooltune demo",
     "tooltune demo --out runs/another --seed 1",
-    remark="Needs no GPU, no network and no data; takes about ten minutes on two CPU cores. Run "
+    remark="Needs no GPU, no network and no data; takes about twelve minutes on two CPU cores. Run "
     "again after an interruption, it resumes.",
 )
 
