@@ -123,7 +123,7 @@ def _read(
             if isinstance(row, RowError):
                 raise row
             name = format or detect(row).name
-            traces.append(identify(FORMATS[name](row), source, seen))
+            traces.append(identify(FORMATS[name].read(row), source, seen))
             formats[name] += 1
         except RowError as error:
             ledger.reject(source.file, source.row, error.code, error.reason)

@@ -12,6 +12,9 @@ from tooltune.traces.frozen import FrozenDict, freeze, thaw
 
 Role = Literal["system", "user", "assistant", "tool"]
 
+REQUEST_SETTINGS = ("tool_choice", "parallel_tool_calls", "response_format")
+"""Keys of an OpenAI request that say which answers were allowed: kept on the trace."""
+
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
@@ -114,17 +117,22 @@ class Source:
 class Trace:
     """One conversation of an agent with the tools it had.
 
+    `settings` are the request settings that the row gave (`REQUEST_SETTINGS`), as they were.
+    `weight` multiplies the loss of the whole trace; it belongs to a run, not to the conversation.
     `id` identifies the trace in splits, samples and reports (`content_id` unless the loader had
     to number duplicates). Traces of one `group` never fall on both sides of a split.
     """
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=FrozenDict)
+    weight: float = 1.0
     id: str = ""
     group: str = ""
     source: Source | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", freeze(self.settings))
         if not self.id:
             object.__setattr__(self, "id", self.content_id)
         if not self.group:
@@ -132,7 +140,7 @@ class Trace:
 
     @property
     def content_id(self) -> str:
-        """16 hexadecimal digits of the SHA-256 of messages and tools in OpenAI form."""
+        """16 hexadecimal digits of the SHA-256 of the trace in OpenAI form."""
         text = json.dumps(self.to_openai(), ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -142,8 +150,11 @@ class Trace:
         return tuple(i for i, m in enumerate(self.messages) if m.role == "assistant" and i > 0)
 
     def to_openai(self) -> dict[str, Any]:
-        """`{"messages": [...], "tools": [...]}`, the canonical row; `tools` only if any."""
+        """`{"messages": [...], "tools": [...]}` and the settings: the canonical row.
+
+        `tools` and settings stand there only if the trace has them.
+        """
         row: dict[str, Any] = {"messages": [message.to_openai() for message in self.messages]}
         if self.tools:
             row["tools"] = [tool.to_openai() for tool in self.tools]
-        return row
+        return row | thaw(self.settings)

@@ -10,13 +10,25 @@ from tooltune.traces.formats.common import find_turns
 from tooltune.traces.jsonio import check_value
 from tooltune.traces.types import Trace
 
-Format = Callable[[Any], Trace]
-"""Reads one row (a JSON value that `jsonio.check_value` accepts), or raises `RowError`."""
 
+class Format(NamedTuple):
+    """How rows of one format are told and read.
+
+    read: one row (a JSON value that `jsonio.check_value` accepts) to a trace; raises `RowError`.
+    recognise: why a row is of this format, in words that name the place; None where it is not.
+    per_request: each row is one request that repeats the history, to be stitched into sessions.
+    """
+
+    read: Callable[[Any], Trace]
+    recognise: Callable[[Any], str | None]
+    per_request: bool = False
+
+
+# In the order of detection: what only one format has comes before what several share.
 FORMATS: dict[str, Format] = {
-    "sharegpt": sharegpt.read,
-    "chatml": chatml.read,
-    "openai": openai.read,
+    "sharegpt": Format(sharegpt.read, sharegpt.recognise),
+    "chatml": Format(chatml.read, chatml.recognise),
+    "openai": Format(openai.read, openai.recognise),
 }
 
 
@@ -28,18 +40,16 @@ class Detected(NamedTuple):
 
 
 def detect(row: Any) -> Detected:
-    """Choose the format of one row by the keys and roles of its turns.
+    """Choose the first format of `FORMATS` that recognises a row.
 
-    Raises `RowError` where the row has no turns to look at.
+    Raises `RowError` where none does.
     """
-    key, turns = find_turns(row)
-    for i, turn in enumerate(turns):
-        if "from" in turn and "role" not in turn:
-            return Detected("sharegpt", f"{key}[{i}] has the key 'from'")
-        role = turn.get("role")
-        if isinstance(role, str) and role.strip().lower() in chatml.OWN_KINDS:
-            return Detected("chatml", f"{key}[{i}].role is {role!r}")
-    return Detected("openai", f"the turns of {key} have roles, and none holds calls alone")
+    for name, format in FORMATS.items():
+        why = format.recognise(row)
+        if why is not None:
+            return Detected(name, why)
+    find_turns(row)  # says what is wrong with a row that nearly is a conversation
+    raise AssertionError("a row with turns is read as openai at least")
 
 
 def read_row(row: Any, format: str | None = None) -> Trace:
@@ -48,4 +58,4 @@ def read_row(row: Any, format: str | None = None) -> Trace:
     Raises `RowError`, and `KeyError` for a name that is not in `FORMATS`.
     """
     check_value(row)
-    return FORMATS[format or detect(row).name](row)
+    return FORMATS[format or detect(row).name].read(row)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from tooltune.traces.formats import openai
-from tooltune.traces.formats.common import Kind, read_conversation
+from tooltune.traces.formats.common import Kind, peek_turns, read_conversation
 from tooltune.traces.types import Trace
 
 OWN_KINDS: dict[str, Kind] = {
@@ -36,3 +36,13 @@ KINDS: dict[str, Kind] = {**openai.KINDS, **OWN_KINDS}
 def read(row: Any) -> Trace:
     """Read one row. Raises `RowError` with the code and the place of what is wrong."""
     return read_conversation(row, KINDS, role="role", content="content")
+
+
+def recognise(row: Any) -> str | None:
+    """A turn's role is one of `OWN_KINDS`."""
+    key, turns = peek_turns(row)
+    for i, turn in enumerate(turns):
+        role = turn.get("role")
+        if isinstance(role, str) and role.strip().lower() in OWN_KINDS:
+            return f"{key}[{i}].role is {role!r}"
+    return None

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from tooltune.traces.formats.calls import parse_text, read_calls, read_label, read_tools
 from tooltune.traces.formats.pairing import Entry, join_calls, pair_results
 from tooltune.traces.jsonio import RowError, show
-from tooltune.traces.types import Message, Role, Trace
+from tooltune.traces.types import REQUEST_SETTINGS, Message, Role, Trace
 
 Kind = Literal["system", "user", "assistant", "tool", "call"]
 """What an entry is: a role of `Message`, or an entry that only holds calls."""
@@ -44,6 +44,19 @@ def find_turns(row: Any) -> tuple[str, list[Mapping[str, Any]]]:
     return key, list(turns)
 
 
+def peek_turns(row: Any) -> tuple[str, list[Mapping[str, Any]]]:
+    """As `find_turns`, for telling formats apart: ("", []) where there are no turns."""
+    try:
+        return find_turns(row)
+    except RowError:
+        return "", []
+
+
+def read_settings(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The request settings of a row (`REQUEST_SETTINGS`), those that are not null."""
+    return {key: row[key] for key in REQUEST_SETTINGS if row.get(key) is not None}
+
+
 def read_conversation(row: Any, kinds: Mapping[str, Kind], role: str, content: str) -> Trace:
     """Read a row whose turns name their role under `role` and their text under `content`.
 
@@ -56,7 +69,7 @@ def read_conversation(row: Any, kinds: Mapping[str, Kind], role: str, content: s
     messages = pair_results(join_calls(_row_system(row, entries) + entries))
     tools = row.get("tools")
     tools, where = (row.get("functions"), "functions") if tools is None else (tools, "tools")
-    trace = Trace(messages, read_tools(tools, where))
+    trace = Trace(messages, read_tools(tools, where), read_settings(row))
     if not trace.turns:
         reason = f"{key}: no assistant turn with something before it; there is nothing to learn"
         raise RowError("no_assistant_turn", reason)

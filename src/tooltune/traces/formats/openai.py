@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tooltune.traces.formats.common import Kind, read_conversation
+from tooltune.traces.formats.common import Kind, peek_turns, read_conversation
 from tooltune.traces.types import Trace
 
 KINDS: dict[str, Kind] = {
@@ -26,3 +26,9 @@ KINDS: dict[str, Kind] = {
 def read(row: Any) -> Trace:
     """Read one row. Raises `RowError` with the code and the place of what is wrong."""
     return read_conversation(row, KINDS, role="role", content="content")
+
+
+def recognise(row: Any) -> str | None:
+    """Any conversation that no other format claimed."""
+    key, turns = peek_turns(row)
+    return f"the turns of {key} have roles, and none holds calls alone" if turns else None

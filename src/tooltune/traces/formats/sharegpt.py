@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tooltune.traces.formats.common import Kind, read_conversation
+from tooltune.traces.formats.common import Kind, peek_turns, read_conversation
 from tooltune.traces.types import Trace
 
 KINDS: dict[str, Kind] = {
@@ -39,3 +39,12 @@ KINDS: dict[str, Kind] = {
 def read(row: Any) -> Trace:
     """Read one row. Raises `RowError` with the code and the place of what is wrong."""
     return read_conversation(row, KINDS, role="from", content="value")
+
+
+def recognise(row: Any) -> str | None:
+    """Turns have `from`, and no `role`."""
+    key, turns = peek_turns(row)
+    for i, turn in enumerate(turns):
+        if "from" in turn and "role" not in turn:
+            return f"{key}[{i}] has the key 'from'"
+    return None
