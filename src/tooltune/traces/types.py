@@ -157,4 +157,4 @@ class Trace:
         row: dict[str, Any] = {"messages": [message.to_openai() for message in self.messages]}
         if self.tools:
             row["tools"] = [tool.to_openai() for tool in self.tools]
-        return row | thaw(self.settings)
+        return {**row, **thaw(self.settings)}
