@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.report.fabricate import Run, fabricate_run
-from tooltune.report import build
+from tooltune.report import build, page
 
 pytestmark = pytest.mark.slow
 
@@ -64,8 +64,8 @@ def run(tmp_path: Path) -> Run:
 def test_filters_and_search_list_the_samples_that_they_count(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = build._asset
-    monkeypatch.setattr(build, "_asset", lambda n: own(n) + (DRIVER if n == "report.js" else ""))
+    own = page.asset
+    monkeypatch.setattr(page, "asset", lambda n: own(n) + (DRIVER if n == "report.js" else ""))
     dom, console = browse(build.write_report(run.folder))
     title = re.search(r"<title>(.*?)</title>", dom)
     assert title, dom[:500]
@@ -102,8 +102,8 @@ def test_hostile_text_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     run = fabricate_run(tmp_path / "demo", 12, change)
     (run.folder / "config.yaml").write_text(text)
-    own = build._asset
-    monkeypatch.setattr(build, "_asset", lambda n: own(n) + (DRIVER if n == "report.js" else ""))
+    own = page.asset
+    monkeypatch.setattr(page, "asset", lambda n: own(n) + (DRIVER if n == "report.js" else ""))
     dom, console = browse(build.write_report(run.folder))
     assert "data-owned" not in dom.split(">", 2)[1]
     assert "all=12" in dom

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 from dataclasses import asdict
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,8 +20,10 @@ from tooltune.cli.output import (
     many,
     print_json,
     print_next,
+    print_text,
     printable,
     user_errors,
+    working,
 )
 from tooltune.cli.source import config_of, trace_of_row
 
@@ -35,6 +38,7 @@ HELP = help_text(
     "tooltune preview traces.jsonl --model Qwen/Qwen2.5-3B-Instruct",
     "tooltune preview my.yaml --row 7",
     "tooltune preview traces.jsonl --model builtin:smollm2-135m-instruct --raw",
+    "tooltune preview traces.jsonl --model Qwen/Qwen3-4B --html preview.html",
     remark="A config shows its training data with its model, template and flags. Where the chat "
     "template rewrites history between turns, a row gives several sequences.",
 )
@@ -75,6 +79,13 @@ def command(
             help="Prompts show no reasoning from before the last user message.",
         ),
     ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a page of many rows, to be read in a browser."),
+    ] = None,
+    rows: Annotated[
+        int, typer.Option(metavar="N", min=1, help="With --html: the first N rows of the data.")
+    ] = 100,
     raw: Annotated[
         bool, typer.Option("--raw", help="One token a line: tab separated, with a heading.")
     ] = False,
@@ -82,8 +93,10 @@ def command(
 ) -> None:
     from tooltune.errors import UserError
 
-    if raw and json:
-        raise UserError("--raw and --json both want the output", fix="leave one out")
+    outputs = [name for name, on in (("raw", raw), ("json", json), ("html", html)) if on]
+    if len(outputs) > 1:
+        both = " and ".join(f"--{name}" for name in outputs)
+        raise UserError(f"{both} are different outputs", fix="leave one out")
     flags = {
         "model.chat_template": chat_template,
         "model.chat_template_kwargs": chat_template_kwargs
@@ -94,6 +107,9 @@ def command(
     }
     overrides = [*context.args, *(f"--{key}={value}" for key, value in flags.items() if value)]
     config = config_of("preview", data, model, overrides)
+    if html is not None:
+        _write_html(config, data, html, rows)
+        return
     tokenizer, sequences = _explained(config, data, row)
     if json:
         plain = [[asdict(token) for token in sequence] for sequence in sequences]
@@ -114,6 +130,22 @@ def command(
             (command_line("tooltune", "check", *again), "all rows at once"),
         ]
     )
+
+
+def _write_html(config: Config, data: str, out: Path, limit: int) -> None:
+    from tooltune.cli.page import write_data_page
+    from tooltune.models.load import load_tokenizer
+    from tooltune.render.turns import Renderer
+    from tooltune.traces.load import require_rows
+    from tooltune.train.data import load_source, render_spec
+
+    name = config.model.pretrained_model_name_or_path
+    with working(f"reading {data} and rendering {many(limit, 'row')} as {name} would see it"):
+        traces = require_rows(load_source(config.dataset))
+        tokenizer = load_tokenizer(name, chat_template=config.model.chat_template)
+        renderer = Renderer(tokenizer, render_spec(config, tokenizer, date=None))
+        write_data_page(traces, renderer, out, name=data, model=name, limit=limit)
+    print_text(f"wrote {out}: open it in a browser")
 
 
 def _explained(config: Config, data: str, row: int) -> tuple[Any, Sequences]:
