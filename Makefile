@@ -3,6 +3,8 @@
 #   make test        install, then the quick tests;  ARGS="tests/config -x" narrows them
 #   make test-slow   the tests that take longer
 #   make check       ruff, mypy, import-linter
+#   make templates   what stock chat templates do with rows (writes docs/templates.md)
+#   make fuzz        fuzz every reader;  SECONDS=600 is how long
 #   make clean       remove .venv, build outputs and runs/
 
 PYTHON ?= python3
@@ -13,11 +15,12 @@ DEV    := $(VENV)/.installed-to-develop
 # --no-compile: Python compiles what it imports; compiling every file of torch takes a minute.
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt
 ARGS   ?=
+SECONDS ?= 60
 
 # Small matmuls on few cores: threads that spin while they wait cost more than they save.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test test-slow check install clean
+.PHONY: demo test test-slow check templates fuzz install clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)
@@ -34,6 +37,13 @@ check: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+templates: $(DEV)
+	$(BIN)/python -m scripts.templates $(ARGS)
+
+fuzz: $(DEV)
+	@$(PIP) -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.readers --seconds $(SECONDS)
 
 install: $(DEV)
 

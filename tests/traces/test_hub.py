@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from tooltune.errors import UserError
 from tooltune.traces import load_traces
+from tooltune.traces.source import iter_rows, trace_source
 
 
 @pytest.fixture
@@ -19,8 +21,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A stand-in for the library: `hub.rows` is what it loads, `hub.asked` what it was asked."""
     module = SimpleNamespace(rows=[], asked=None)
 
-    def load_dataset(name: str, *, split: str, revision: str | None) -> Any:
-        module.asked = (name, split, revision)
+    def load_dataset(name: str, *, split: str, revision: str | None, **more: Any) -> Any:
+        module.asked = (name, split, revision, *more.items())
         if isinstance(module.rows, Exception):
             raise module.rows
         return module.rows
@@ -41,6 +43,50 @@ def test_name_split_and_revision_reach_the_library(hub: SimpleNamespace) -> None
     assert hub.asked == ("a/b", "test[:9]", "v1")
     assert (traces.rows_read, len(traces), traces.ledger.counts) == (3, 2, {"row_not_an_object": 1})
     assert str(traces[1].source) == "a/b:2"
+
+
+class Stream:
+    """What `datasets` gives when it streams: rows in order, `skip`, and a break where one is."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        self.rows = rows
+
+    def skip(self, count: int) -> Stream:
+        return Stream(self.rows[count:])
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in self.rows:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+
+@pytest.mark.parametrize(
+    ("split", "limit", "expected"),
+    [
+        ("test", None, "012345"),
+        ("test", 2, "01"),
+        ("test[1:4]", None, "123"),
+        ("test[1:4]", 2, "12"),
+        ("test[4:]", 9, "45"),
+        ("test[3:2]", None, ""),
+        ("test[:0]", None, ""),
+    ],
+)
+def test_a_stream_is_cut_row_by_row(
+    split: str, limit: int | None, expected: str, hub: SimpleNamespace
+) -> None:
+    hub.rows = Stream([row(n=str(n)) for n in range(6)])
+    source = trace_source(dataset_name="a/b", split=split, limit=limit, streaming=True)
+    assert "".join(value["n"] for _, value, _ in iter_rows(source)) == expected
+    assert hub.asked == ("a/b", "test", None, ("streaming", True))
+
+
+def test_a_stream_that_breaks_says_how_far_it_was_read(hub: SimpleNamespace) -> None:
+    hub.rows = Stream([row(), row(), ConnectionError("gone")])
+    with pytest.raises(UserError, match="after 2 rows ConnectionError: gone"):
+        load_traces(dataset_name="a/b", streaming=True)
+    assert len(load_traces(dataset_name="a/b", streaming=True, limit=2)) == 2
 
 
 def test_values_that_are_no_json_are_rejected(hub: SimpleNamespace) -> None:

@@ -157,7 +157,7 @@ def test_copies_without_a_user_message_share_their_group(tmp_path: Path) -> None
     path = write(tmp_path / "a.jsonl", {"messages": turns}, {"messages": turns})
     first, second = load_traces(path)
     assert first.id != second.id
-    assert first.group == second.group == first.content_id
+    assert first.group == second.group
 
 
 @pytest.mark.parametrize(
@@ -265,8 +265,8 @@ def test_other_mistakes_in_the_call_are_errors(tmp_path: Path) -> None:
     assert "limit is 0" in fails(path, limit=0)
     assert "revision" in fails(path, revision="main")
     assert "empty list" in fails([])
-    (tmp_path / "a.parquet").write_bytes(b"PAR1")
-    assert ".parquet files are not read" in fails(tmp_path / "a.parquet")
+    (tmp_path / "a.csv").write_bytes(b"a,b")
+    assert ".csv files are not read" in fails(tmp_path / "a.csv")
 
 
 def test_a_missing_file_is_found_before_any_row_is_read(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,20 +23,21 @@ from tooltune.traces import (
     split_traces,
     write_split,
 )
-from tooltune.traces.identity import group_of
+from tooltune.traces.groups import assign_groups
+from tooltune.traces.identity import TraceKey, key_of
 
 
 def trace(question: str, answer: str = "!", *, row: int = 0, **arguments: object) -> Trace:
     calls = (ToolCall("f", arguments),) if arguments else ()
     messages = (Message("user", question), Message("assistant", answer, calls))
-    read = Trace(messages, source=Source("a.jsonl", row))
-    return replace(read, group=group_of(read))
+    return Trace(messages, source=Source("a.jsonl", row))
 
 
 def in_groups(sizes: list[int]) -> list[Trace]:
-    return [
+    """Traces of which those of a group differ in their answers only."""
+    return assign_groups(
         trace(f"question {group}", str(i)) for group, size in enumerate(sizes) for i in range(size)
-    ]
+    )
 
 
 SIZES = st.lists(st.integers(1, 4), min_size=2, max_size=30)
@@ -116,6 +116,20 @@ def test_overlap_is_found_exact_and_normalised() -> None:
     ]
 
 
+@given(SIZES, FRACTIONS)
+def test_keys_stand_for_their_traces(sizes: list[int], fraction: float) -> None:
+    traces = in_groups(sizes)
+    keys = [key_of(trace) for trace in traces]
+    sides, key_sides = split_traces(traces, fraction), split_traces(keys, fraction)
+    assert key_sides == tuple([key_of(trace) for trace in side] for side in sides)
+    ids = [key.id for key in key_sides[1]]
+    assert apply_split(keys, ids) == key_sides
+    assert [str(overlap) for overlap in overlaps(keys, keys[:2])] == [
+        str(overlap) for overlap in overlaps(traces, traces[:2])
+    ]
+    assert all(isinstance(key, TraceKey) and key_of(key) is key for key in keys)
+
+
 def test_true_and_one_are_different_arguments() -> None:
     assert not overlaps([trace("?", "a", x=True)], [trace("?", "b", x=1)])
 
@@ -139,6 +153,18 @@ def test_an_overlap_names_the_rows_of_both_sides() -> None:
         check_overlap(train, [trace("c"), trace("b", row=5)])
     with pytest.raises(UserError, match="and 3 more"):
         check_overlap(train, [trace("a")] * 8)
+
+
+def test_an_allowed_overlap_is_returned_and_written(tmp_path: Path) -> None:
+    train, held_out = [trace("a"), trace("b")], [trace("c"), trace("B", "?")]
+    found = check_overlap(train, held_out, allow=True)
+    write_split(tmp_path / "split.json", train, held_out, allowed=found)
+    record = json.loads((tmp_path / "split.json").read_text())
+    assert record["allowed_overlaps"] == [
+        {"train": train[1].id, "held_out": held_out[1].id, "kind": "normalised"}
+    ]
+    write_split(tmp_path / "split.json", train, held_out[:1])
+    assert "allowed_overlaps" not in json.loads((tmp_path / "split.json").read_text())
 
 
 def test_a_written_split_is_read_back_and_applied(tmp_path: Path) -> None:

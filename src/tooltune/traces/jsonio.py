@@ -34,12 +34,19 @@ class RowError(ValueError):
         self.code = code
         self.reason = reason
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RowError, (self.code, self.reason)  # the default would lose the reason
+
 
 class JSONSyntaxError(RowError):
-    """A text that is not JSON; `line` and `column` are 1-based, `what` says what is wrong there."""
+    """A text that is not JSON; `line` and `column` are 1-based, `what` says what is wrong there.
+
+    `position` is the index of the place in the text.
+    """
 
     def __init__(self, error: json.JSONDecodeError, where: str) -> None:
         self.what, self.line, self.column = error.msg, error.lineno, error.colno
+        self.position = error.pos
         place = f"line {self.line}, column {self.column}"
         super().__init__(
             "invalid_json",

@@ -1,26 +1,30 @@
-"""Load traces: rows of files or of a hub data set, every one accepted or in the ledger."""
+"""Load traces into memory: rows of any source, every one accepted or in the ledger."""
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, overload
 
 from tooltune.errors import UserError
-from tooltune.traces.files import check_file, file_rows
-from tooltune.traces.formats import FORMATS, detect
-from tooltune.traces.hub import hub_rows
+from tooltune.traces.duplicates import Deduplicate, deduplicated
+from tooltune.traces.formats import FORMATS
+from tooltune.traces.groups import assign_groups
 from tooltune.traces.identity import identify
 from tooltune.traces.jsonio import RowError
 from tooltune.traces.ledger import Ledger
-from tooltune.traces.slices import local_slice
-from tooltune.traces.types import Source, Trace
-
-Paths = str | Path | Sequence[str | Path]
+from tooltune.traces.source import (
+    NOT_SAMPLED,
+    Paths,
+    TraceSource,
+    iter_rows,
+    read_trace,
+    trace_source,
+)
+from tooltune.traces.stitch import stitch as stitch_requests
+from tooltune.traces.types import Trace
+from tooltune.traces.where import RowFiltered
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,18 +32,29 @@ class Traces(Sequence[Trace]):
     """The accepted traces in reading order, and the account of what was read.
 
     `rows_read` = accepted + rejected by this load; the rejections are in `ledger` (which may hold
-    those of other loads too). `format_counts` tells how many accepted rows had which format.
+    those of other loads too). Accepted rows are traces, or requests that were absorbed by one
+    (`absorbed`). `format_counts` tells how many usable rows had which format, `filtered` how many
+    of the rejected rows a condition of `where` left out. Rows that mixing did not take
+    (`not_sampled`) are no part of `rows_read`.
     """
 
     items: tuple[Trace, ...]
     ledger: Ledger
     rows_read: int
     format_counts: dict[str, int] = field(default_factory=dict)
+    absorbed: int = 0
+    filtered: dict[str, int] = field(default_factory=dict)
+    not_sampled: int = 0
 
     @property
     def format(self) -> str:
         """The format of the accepted rows, the most frequent first where several are mixed."""
         return ", ".join(self.format_counts)
+
+    @property
+    def rows_accepted(self) -> int:
+        """Rows that are a trace or part of one."""
+        return len(self.items) + self.absorbed
 
     def __len__(self) -> int:
         return len(self.items)
@@ -64,82 +79,94 @@ def load_traces(
     limit: int | None = None,
     format: str | None = None,
     ledger: Ledger | None = None,
+    streaming: bool = False,
+    columns: Mapping[str, str] | None = None,
+    where: Mapping[str, Any] | None = None,
+    weight_by: str | None = None,
+    group_by: str | None = None,
+    stitch: bool | None = None,
+    deduplicate: Deduplicate = "keep",
+    sources: Sequence[TraceSource] | None = None,
+    seed: int = 0,
 ) -> Traces:
-    """Read traces from local JSON or JSON lines files, or from a hub data set.
+    """Read traces from local files, from a hub data set, or from several of these, mixed.
 
-    `path`: a file, or several whose rows follow one another. `dataset_name`: a hub id, with
-    `revision`. `split`: a split or a slice of one (`train[:100]`, `train[10:20]`, `train[:10%]`);
+    `path`: a JSON, JSON lines (both also .gz, .zst), Parquet or Arrow file, a folder that
+    `datasets` saved, a glob, or several of these, whose rows follow one another. `dataset_name`: a
+    hub id, with `revision`, fetched row by row where `streaming`. `sources`: several
+    `source.trace_source(...)`, mixed by their `count` or `weight` (see `mix`) with `seed`.
+    `split`: a split or a slice of one (`train[:100]`, `train[10:20]`, `train[:10%]`);
     local files have only `train`. `limit`: read at most the first so many rows of it.
     `format`: a name in `FORMATS`; by default each row tells its own (`formats.detect`).
+    `columns`: the name in the data of a column that has another, `{"messages": "log"}`.
+    `where`: conditions on columns, `{"outcome": "success", "score": ">=0.5"}` (see `where`);
+    `weight_by`, `group_by`: columns that give `Trace.weight` and `Trace.group`.
+    `stitch`: whether requests that repeat their history become sessions; by default those of
+    formats that log requests do. `deduplicate`: keep, weight or drop (see `duplicates`).
     `ledger`: where rejected rows go, by default a new one.
 
     Rows that cannot be used are rejected with their code, never raised. Raises `UserError` where
-    the source itself is unusable (missing, empty, not JSON, both or neither source named).
+    the source itself is unusable (missing, empty, broken, both or neither source named).
     """
+    source = trace_source(
+        path,
+        dataset_name=dataset_name,
+        split=split,
+        revision=revision,
+        limit=limit,
+        format=format,
+        streaming=streaming,
+        columns=columns,
+        where=where,
+        weight_by=weight_by,
+        group_by=group_by,
+        stitch=stitch,
+        deduplicate=deduplicate,
+        sources=sources,
+        seed=seed,
+    )
+    return load_source(source, ledger)
+
+
+def load_source(source: TraceSource, ledger: Ledger | None = None) -> Traces:
+    """As `load_traces`, for a source that was made before."""
     ledger = Ledger() if ledger is None else ledger
-    check_format(format)
-    if limit is not None and limit < 1:
-        raise UserError(f"limit is {limit}", fix="give a positive number of rows, or leave it out")
-    if (path is None) == (dataset_name is None):
-        found = "neither path nor dataset_name" if path is None else "both path and dataset_name"
-        raise UserError(f"{found} given", fix="name one source: a local file or a hub data set")
-    if dataset_name is not None:
-        rows = _numbered(dataset_name, hub_rows(dataset_name, split, revision, limit))
-    else:
-        assert path is not None
-        rows = islice(_local_rows(path, split, revision), limit)
-    return _read(rows, format, ledger)
-
-
-def _local_rows(
-    path: Paths, split: str, revision: str | None
-) -> Iterable[tuple[Source, Any | RowError]]:
-    paths = [path] if isinstance(path, (str, Path)) else list(path)
-    if not paths:
-        raise UserError("path is an empty list", fix="name at least one file")
-    if revision is not None:
-        fix = "leave revision out, or name a hub data set"
-        raise UserError("revision is given for a local file", fix=fix)
-    for file in paths:
-        check_file(Path(file))
-    rows = (row for file in paths for row in _numbered(str(file), file_rows(Path(file))))
-    return local_slice(split).apply(rows)
-
-
-def _numbered(name: str, rows: Iterable[Any]) -> Iterator[tuple[Source, Any | RowError]]:
-    return ((Source(name, number), row) for number, row in enumerate(rows))
-
-
-def _read(
-    rows: Iterable[tuple[Source, Any | RowError]], format: str | None, ledger: Ledger
-) -> Traces:
     traces: list[Trace] = []
+    requests: list[Trace] = []
     formats: Counter[str] = Counter()
-    seen: dict[str, int] = {}
-    rows_read = 0
-    for source, row in rows:
+    filtered: Counter[str] = Counter()
+    rows_read = not_sampled = 0
+    for place, value, part in iter_rows(source):
         rows_read += 1
         try:
-            if isinstance(row, RowError):
-                raise row
-            name = format or detect(row).name
-            traces.append(identify(FORMATS[name].read(row), source, seen))
-            formats[name] += 1
+            trace, name = read_trace(value, part)
         except RowError as error:
-            ledger.reject(source.file, source.row, error.code, error.reason)
-    return Traces(tuple(traces), ledger, rows_read, dict(formats.most_common()))
-
-
-def check_format(format: str | None) -> None:
-    """Raise `UserError` unless `format` is `None` or a name in `FORMATS`."""
-    if format is None or format in FORMATS:
-        return
-    close = difflib.get_close_matches(format, FORMATS, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise UserError(
-        f"unknown format {format!r}",
-        fix=f"{hint}write one of {', '.join(FORMATS)}, or leave it out to detect it",
+            if error.code == NOT_SAMPLED:
+                not_sampled += 1
+                continue
+            if isinstance(error, RowFiltered):
+                filtered[error.condition] += 1
+            ledger.reject(place.file, place.row, error.code, error.reason)
+            continue
+        formats[name] += 1
+        repeats = FORMATS[name].per_request if source.stitch is None else source.stitch
+        (requests if repeats else traces).append(replace(trace, source=place))
+    stitched = stitch_requests(requests)
+    kept = deduplicated([*traces, *stitched.traces], source.deduplicate, ledger)
+    return Traces(
+        tuple(assign_groups(_identified(kept))),
+        ledger,
+        rows_read - not_sampled,
+        dict(formats.most_common()),
+        absorbed=stitched.absorbed,
+        filtered=dict(filtered.most_common()),
+        not_sampled=not_sampled,
     )
+
+
+def _identified(traces: list[Trace]) -> list[Trace]:
+    seen: dict[str, int] = {}
+    return [identify(t, t.source, seen) for t in traces if t.source is not None]
 
 
 def require_rows(traces: Traces) -> Traces:

@@ -72,7 +72,8 @@ class Message:
 
     `reasoning` is the assistant's thinking, kept apart from what it said. `weight` multiplies
     the loss of an assistant message's tokens; 0 makes it context only.
-    `tool_call_id` and `name` tell which call a tool message answers.
+    `tool_call_id` and `name` tell which call a tool message answers. `is_error` marks a tool
+    message that the data calls an error; no template shows it, the content does.
     """
 
     role: Role
@@ -82,6 +83,7 @@ class Message:
     tool_call_id: str | None = None
     name: str | None = None
     weight: float = 1.0
+    is_error: bool = False
 
     def to_openai(self) -> dict[str, Any]:
         """The message in OpenAI chat form: `content` always present, other keys only if set.
@@ -99,6 +101,8 @@ class Message:
             message["name"] = self.name
         if self.weight != 1.0:
             message["weight"] = self.weight
+        if self.is_error:
+            message["is_error"] = True
         return message
 
 

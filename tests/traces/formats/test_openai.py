@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from tests.traces.strategies import traces
-from tooltune.traces import Message, Tool, ToolCall, Trace, read_row
+from tooltune.traces import Message, RowError, Tool, ToolCall, Trace, read_row
 
 USER = {"role": "user", "content": "?"}
 ANSWER = {"role": "assistant", "content": "!"}
@@ -144,3 +144,131 @@ def test_keys_beside_a_wrapped_function_are_kept() -> None:
 
 def test_a_call_to_a_tool_that_is_not_offered_is_accepted() -> None:
     assert read(USER, calling(call("ghost")), tools=[{"name": "f"}]).messages[1].tool_calls
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"thinking": "hm"},
+        {"reasoning": "hm", "reasoning_details": [{"type": "reasoning.text", "text": "h"}]},
+        {"reasoning_details": [{"type": "reasoning.text", "text": t} for t in "hm"]},
+        {"reasoning_details": [{"type": "reasoning.summary", "summary": "hm"}]},
+        {"thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": "x"}]},
+        {"reasoning_content": [{"type": "text", "text": "hm"}], "reasoning": "hm"},
+    ],
+)
+def test_every_name_of_reasoning_means_the_same(given: dict[str, Any]) -> None:
+    assert read(USER, {**ANSWER, **given}).messages[1] == Message("assistant", "!", reasoning="hm")
+
+
+def test_encrypted_reasoning_is_nothing_that_can_be_read() -> None:
+    hidden = {
+        "reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}],
+        "reasoning": None,
+    }
+    assert read(USER, {**ANSWER, **hidden}).messages[1] == Message("assistant", "!")
+
+
+def test_a_refusal_is_what_the_assistant_said() -> None:
+    expected = Message("assistant", "I will not.")
+    by_key = {"role": "assistant", "content": None, "refusal": "I will not."}
+    part = {"type": "refusal", "refusal": "I will not."}
+    assert read(USER, by_key).messages[1] == expected
+    assert read(USER, {"role": "assistant", "content": [part]}).messages[1] == expected
+    assert read(USER, {**ANSWER, "refusal": None}).messages[1].content == "!"
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ("auto", "auto"),
+        ("none", "none"),
+        ({"name": "f"}, {"type": "function", "function": {"name": "f"}}),
+    ],
+)
+def test_the_older_function_call_of_a_request_is_its_tool_choice(
+    choice: Any, expected: Any
+) -> None:
+    trace = read(USER, ANSWER, functions=[{"name": "f"}], function_call=choice)
+    assert trace.settings == {"tool_choice": expected}
+    assert read(USER, ANSWER, function_call=choice).settings == {}
+
+
+def test_settings_of_a_fine_tuning_row_are_kept() -> None:
+    trace = read(USER, ANSWER, parallel_tool_calls=False, tool_choice="required", temperature=1)
+    assert trace.settings == {"parallel_tool_calls": False, "tool_choice": "required"}
+
+
+def test_a_result_that_is_an_error_stays_one() -> None:
+    result = {"role": "tool", "tool_call_id": "1", "content": "no", "is_error": True}
+    trace = read(USER, calling(call("a", id="1")), result)
+    assert trace.messages[2].is_error
+    assert read_row(trace.to_openai(), "openai") == trace
+    other = read(USER, calling(call("a", id="1")), {**result, "is_error": False})
+    assert other.content_id != trace.content_id
+    assert "is_error" not in other.to_openai()["messages"][2]
+
+
+CUSTOM = {"id": "1", "type": "custom", "custom": {"name": "shell", "input": "ls"}}
+
+
+@pytest.mark.parametrize(
+    ("messages", "code", "place"),
+    [
+        ([calling(CUSTOM)], "unsupported_call", "messages[1].tool_calls[0]"),
+        ([{**ANSWER, "refusal": "no"}], "conflicting_turns", "messages[1].refusal"),
+        ([{**ANSWER, "audio": {"id": "x"}}], "unsupported_part", "messages[1].audio"),
+        ([{**ANSWER, "thinking": "a", "reasoning": "b"}], "conflicting_turns", "messages[1]"),
+        (
+            [{**ANSWER, "reasoning_details": [{"type": "other"}]}],
+            "unknown_reasoning",
+            "messages[1].reasoning_details[0]",
+        ),
+        ([{**ANSWER, "thinking_blocks": "x"}], "reasoning_not_a_list", "messages[1]"),
+        (
+            [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "input_audio"}]}],
+            "unsupported_part",
+            "messages[1].content[1]",
+        ),
+        ([{"role": "user", "content": [{"type": "text"}]}], "content_not_text", "messages[1]"),
+        (
+            [
+                calling(call("a", id="1")),
+                {"role": "tool", "tool_call_id": "1", "content": [{"type": "image_url"}]},
+            ],
+            "unsupported_part",
+            "messages[2].content[0]",
+        ),
+        (
+            [calling(call("a")), {"role": "tool", "content": "", "is_error": "yes"}],
+            "field_not_true_or_false",
+            "messages[2].is_error",
+        ),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_with_its_place(
+    messages: Any, code: str, place: str
+) -> None:
+    with pytest.raises(RowError) as caught:
+        read(USER, *messages)
+    assert caught.value.code == code
+    assert place in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "web_search"},
+        {"type": "custom", "custom": {"name": "shell"}},
+        {"type": "custom", "name": "x"},
+    ],
+)
+def test_tools_that_are_no_functions_are_refused(tool: Any) -> None:
+    with pytest.raises(RowError, match="unsupported_tool"):
+        read(USER, ANSWER, tools=[tool])
+
+
+def test_a_list_of_typed_objects_as_a_result_is_data() -> None:
+    files = [{"type": "file", "name": "a"}, {"type": "folder", "name": "b"}]
+    result = {"role": "tool", "tool_call_id": "1", "content": files}
+    assert json.loads(read(USER, calling(call("a", id="1")), result).messages[2].content) == files

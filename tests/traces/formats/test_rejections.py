@@ -53,7 +53,7 @@ CASES: list[tuple[Any, str, str]] = [
     (chat({**USER, "content": {"a": 1}}, ANSWER), "content_not_text", "messages[0]"),
     (
         chat({**USER, "content": [{"type": "image_url", "image_url": "x"}]}, ANSWER),
-        "content_not_text",
+        "unsupported_part",
         "image_url",
     ),
     (chat(USER, calling(A), {"role": "tool"}), "content_not_text", "messages[2].content"),

@@ -5,8 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tooltune.traces.formats import chatml, openai, sharegpt
-from tooltune.traces.formats.common import find_turns
+from tooltune.traces.formats import (
+    anthropic,
+    bfcl,
+    chatml,
+    content_parts,
+    gemini,
+    glaive,
+    hermes,
+    openai,
+    request_log,
+    responses,
+    sharegpt,
+    toolace,
+    xlam,
+)
+from tooltune.traces.formats.shared.common import find_turns
 from tooltune.traces.jsonio import check_value
 from tooltune.traces.types import Trace
 
@@ -26,6 +40,16 @@ class Format(NamedTuple):
 
 # In the order of detection: what only one format has comes before what several share.
 FORMATS: dict[str, Format] = {
+    "request_log": Format(request_log.read, request_log.recognise, per_request=True),
+    "xlam": Format(xlam.read, xlam.recognise),
+    "bfcl": Format(bfcl.read, bfcl.recognise),
+    "glaive": Format(glaive.read, glaive.recognise),
+    "toolace": Format(toolace.read, toolace.recognise),
+    "gemini": Format(gemini.read, gemini.recognise),
+    "responses": Format(responses.read, responses.recognise),
+    "anthropic": Format(anthropic.read, anthropic.recognise),
+    "content_parts": Format(content_parts.read, content_parts.recognise),
+    "hermes": Format(hermes.read, hermes.recognise),
     "sharegpt": Format(sharegpt.read, sharegpt.recognise),
     "chatml": Format(chatml.read, chatml.recognise),
     "openai": Format(openai.read, openai.recognise),

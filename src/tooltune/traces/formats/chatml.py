@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from tooltune.traces.formats import openai
-from tooltune.traces.formats.common import Kind, peek_turns, read_conversation
+from tooltune.traces.formats.shared.common import Kind, peek_turns, read_conversation
 from tooltune.traces.types import Trace
 
 OWN_KINDS: dict[str, Kind] = {

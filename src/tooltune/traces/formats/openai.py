@@ -1,8 +1,19 @@
 """OpenAI chat traces: `messages` with `tool_calls` beside the content and ids that pair results.
 
-As the fine-tuning and chat-completions references of OpenAI describe them, with what servers
-and data sets add: `reasoning_content` or `reasoning`, arguments as object or JSON text,
-`weight` on assistant messages, the older `function_call` and role `function`.
+As the chat-completions and fine-tuning references of OpenAI describe them, in all their ages:
+
+    {"messages": [{"role": "developer", "content": "..."},
+                  {"role": "user", "content": [{"type": "text", "text": "..."}]},
+                  {"role": "assistant", "content": null, "weight": 1, "tool_calls": [
+                      {"id": "...", "type": "function",
+                       "function": {"name": "...", "arguments": "{...}"}}]},
+                  {"role": "tool", "tool_call_id": "...", "content": "..."}],
+     "tools": [...], "tool_choice": "auto", "parallel_tool_calls": true}
+
+with the older `function_call`, role `function` and `functions`, and what servers and data sets
+add: reasoning under several names (`reasoning`), arguments as object or JSON text. A `refusal` is
+what the assistant said. `is_error` on a tool message is ours. Refused: parts that are no text
+(images, audio), and custom tools, whose calls have no arguments.
 This is also the canonical form that `Trace.to_openai` writes.
 """
 
@@ -10,7 +21,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tooltune.traces.formats.common import Kind, peek_turns, read_conversation
+from tooltune.traces.formats.shared.common import Kind, peek_turns, read_conversation
 from tooltune.traces.types import Trace
 
 KINDS: dict[str, Kind] = {

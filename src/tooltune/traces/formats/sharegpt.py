@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tooltune.traces.formats.common import Kind, peek_turns, read_conversation
+from tooltune.traces.formats.shared.common import Kind, peek_turns, read_conversation
 from tooltune.traces.types import Trace
 
 KINDS: dict[str, Kind] = {

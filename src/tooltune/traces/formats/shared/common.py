@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
-from tooltune.traces.formats.calls import parse_text, read_calls, read_label, read_tools
-from tooltune.traces.formats.pairing import Entry, join_calls, pair_results
+from tooltune.traces.formats.shared.calls import parse_text, read_calls, read_label, read_tools
+from tooltune.traces.formats.shared.pairing import Entry, join_calls, pair_results
+from tooltune.traces.formats.shared.parts import read_text, result_text, unsupported_part
+from tooltune.traces.formats.shared.reasoning import read_reasoning
 from tooltune.traces.jsonio import RowError, show
 from tooltune.traces.types import REQUEST_SETTINGS, Message, Role, Trace
 
 Kind = Literal["system", "user", "assistant", "tool", "call"]
 """What an entry is: a role of `Message`, or an entry that only holds calls."""
 
-TURN_KEYS = ("messages", "conversations", "conversation")
+TURN_KEYS = ("messages", "conversations", "conversation", "trajectory")
 
 
 def find_turns(row: Any) -> tuple[str, list[Mapping[str, Any]]]:
@@ -32,7 +34,7 @@ def find_turns(row: Any) -> tuple[str, list[Mapping[str, Any]]]:
         found = ", ".join(show(name, 20) for name in list(row)[:8]) or "no keys"
         reason = f"no turns under {' or '.join(TURN_KEYS)} (found: {found}); rename the key"
         raise RowError("no_messages", reason)
-    turns = parse_text(row[key], key)
+    turns = _parse_turns(row[key], key) if isinstance(row[key], str) else row[key]
     if not isinstance(turns, (list, tuple)):
         raise RowError("messages_not_a_list", f"{key} is {show(turns)}; write a list of turns")
     for i, turn in enumerate(turns):
@@ -44,6 +46,11 @@ def find_turns(row: Any) -> tuple[str, list[Mapping[str, Any]]]:
     return key, list(turns)
 
 
+@lru_cache(maxsize=1)  # every format looks at the same row in turn; none changes its turns
+def _parse_turns(text: str, key: str) -> Any:
+    return parse_text(text, key)
+
+
 def peek_turns(row: Any) -> tuple[str, list[Mapping[str, Any]]]:
     """As `find_turns`, for telling formats apart: ("", []) where there are no turns."""
     try:
@@ -53,8 +60,16 @@ def peek_turns(row: Any) -> tuple[str, list[Mapping[str, Any]]]:
 
 
 def read_settings(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The request settings of a row (`REQUEST_SETTINGS`), those that are not null."""
-    return {key: row[key] for key in REQUEST_SETTINGS if row.get(key) is not None}
+    """The request settings of a row (`REQUEST_SETTINGS`), those that are not null.
+
+    `function_call` beside `functions` is OpenAI's older name of `tool_choice`.
+    """
+    settings = {key: row[key] for key in REQUEST_SETTINGS if row.get(key) is not None}
+    choice = row.get("function_call") if "functions" in row else None
+    if choice is not None and "tool_choice" not in settings:
+        named = isinstance(choice, Mapping)
+        settings["tool_choice"] = {"type": "function", "function": choice} if named else choice
+    return settings
 
 
 def read_conversation(row: Any, kinds: Mapping[str, Kind], role: str, content: str) -> Trace:
@@ -64,19 +79,31 @@ def read_conversation(row: Any, kinds: Mapping[str, Kind], role: str, content: s
     """
     key, turns = find_turns(row)
     entries = [
-        _read_entry(turn, f"{key}[{i}]", kinds, role, content) for i, turn in enumerate(turns)
+        read_entry(turn, f"{key}[{i}]", kinds, role, content) for i, turn in enumerate(turns)
     ]
-    messages = pair_results(join_calls(_row_system(row, entries) + entries))
-    tools = row.get("tools")
-    tools, where = (row.get("functions"), "functions") if tools is None else (tools, "tools")
-    trace = Trace(messages, read_tools(tools, where), read_settings(row))
+    messages = pair_results(join_calls(row_system(row, entries) + entries))
+    trace = Trace(messages, read_tools(*_find_tools(row)), read_settings(row))
     if not trace.turns:
         reason = f"{key}: no assistant turn with something before it; there is nothing to learn"
         raise RowError("no_assistant_turn", reason)
     return trace
 
 
-def _row_system(row: Mapping[str, Any], entries: list[Entry]) -> list[Entry]:
+def _find_tools(row: Mapping[str, Any]) -> tuple[Any, str]:
+    """The tools of a row and where they stand: `tools`, `functions`, or `tools` in `metadata`.
+
+    The last, as JSON text, is where nvidia/Nemotron-Post-Training-Dataset-v1 keeps them.
+    """
+    for key in ("tools", "functions"):
+        if row.get(key) is not None:
+            return row[key], key
+    metadata = row.get("metadata")
+    if isinstance(metadata, str) and metadata.lstrip()[:1] == "{" and '"tools"' in metadata:
+        metadata = parse_text(metadata, "metadata")
+    return (metadata.get("tools") if isinstance(metadata, Mapping) else None), "metadata.tools"
+
+
+def row_system(row: Mapping[str, Any], entries: list[Entry]) -> list[Entry]:
     """The row's own `system` text as an entry, unless the conversation starts with the same."""
     system = read_label(row.get("system"), "system")
     if system is None:
@@ -90,7 +117,7 @@ def _row_system(row: Mapping[str, Any], entries: list[Entry]) -> list[Entry]:
     return []
 
 
-def _read_entry(
+def read_entry(
     turn: Mapping[str, Any], where: str, kinds: Mapping[str, Kind], role: str, content: str
 ) -> Entry:
     name = turn.get(role)
@@ -113,11 +140,15 @@ def _read_message(
     if calls and role != "assistant":
         reason = f"{where}: a {role} message with calls; only the assistant calls tools"
         raise RowError("calls_outside_assistant", reason)
-    reasoning = _reasoning(turn, where)
+    if turn.get("audio") is not None:
+        raise unsupported_part({"type": "audio"}, f"{where}.audio")
+    reasoning = read_reasoning(turn, where)
     text: str | None
+    if role == "assistant" and turn.get("refusal") is not None:
+        value, path = _refusal(turn, value, path, where), f"{where}.refusal"
     if role == "tool":
         text = result_text(value, path)
-    elif value is None and (calls or reasoning is not None):
+    elif value in (None, [], ()) and (calls or reasoning is not None):
         text = None
     else:
         text = read_text(value, path)
@@ -127,18 +158,47 @@ def _read_message(
         (text or None) if calls or reasoning is not None else text,
         tool_calls=calls,
         reasoning=reasoning,
-        tool_call_id=read_label(turn.get("tool_call_id"), f"{where}.tool_call_id"),
+        tool_call_id=_call_id(turn, where),
         name=read_label(turn.get("name"), f"{where}.name"),
-        weight=_weight(turn, where),
+        weight=read_weight(turn, where),
+        is_error=role == "tool" and read_flag(turn, "is_error", where),
     )
+
+
+def _call_id(turn: Mapping[str, Any], where: str) -> str | None:
+    """`tool_call_id`, or the only one of SWE-agent's `tool_call_ids`."""
+    several = turn.get("tool_call_ids")
+    if not several or turn.get("tool_call_id") is not None:
+        return read_label(turn.get("tool_call_id"), f"{where}.tool_call_id")
+    if not isinstance(several, (list, tuple)) or len(several) > 1:
+        reason = f"{where}.tool_call_ids is {show(several, 30)}; write one id for each result"
+        raise RowError("several_tool_call_ids", reason)
+    return read_label(several[0], f"{where}.tool_call_ids[0]")
+
+
+def _refusal(turn: Mapping[str, Any], value: Any, path: str, where: str) -> Any:
+    """The text of a refusal: what the assistant said instead of a content (OpenAI)."""
+    if value:
+        reason = f"{path} and {where}.refusal both hold text; keep what the assistant said"
+        raise RowError("conflicting_turns", reason)
+    return turn["refusal"]
+
+
+def read_flag(turn: Mapping[str, Any], key: str, where: str) -> bool:
+    """A truth value; missing and null mean false. Raises `RowError("field_not_true_or_false")`."""
+    value = turn.get(key)
+    if not isinstance(value, (bool, type(None))):
+        reason = f"{where}.{key} is {show(value, 30)}; write true or false"
+        raise RowError("field_not_true_or_false", reason)
+    return bool(value)
 
 
 def _call_message(turn: Mapping[str, Any], value: Any, path: str, where: str) -> Message:
     return Message(
         "assistant",
         tool_calls=read_calls(value, path),
-        reasoning=_reasoning(turn, where),
-        weight=_weight(turn, where),
+        reasoning=read_reasoning(turn, where),
+        weight=read_weight(turn, where),
     )
 
 
@@ -157,48 +217,7 @@ def _calls_of(turn: Mapping[str, Any], where: str) -> Any:
     return read_calls(single, f"{where}.function_call") if single else ()
 
 
-def read_text(value: Any, where: str) -> str:
-    """Text, or a list of text parts put together. Raises `RowError("content_not_text", ...)`."""
-    text = value if isinstance(value, str) else _joined_parts(value)
-    if text is None:
-        reason = f"{where} is {show(value)}; write text (or a list of parts of type text)"
-        raise RowError("content_not_text", reason)
-    return text
-
-
-def result_text(value: Any, where: str) -> str:
-    """A tool result as text: text and text parts as they are, other JSON values as JSON text.
-
-    Raises `RowError("content_not_text", ...)` where there is none.
-    """
-    if value is None:
-        reason = f'{where} is missing; write "" for an empty result, "null" for a JSON null'
-        raise RowError("content_not_text", reason)
-    text = value if isinstance(value, str) else _joined_parts(value)
-    return json.dumps(value, ensure_ascii=False) if text is None else text
-
-
-def _joined_parts(value: Any) -> str | None:
-    """The text of OpenAI content parts; `None` where the value is anything else."""
-    if not isinstance(value, (list, tuple)) or not value:
-        return None
-    texts = [p.get("text") for p in value if isinstance(p, Mapping) and p.get("type") == "text"]
-    if len(texts) != len(value) or not all(isinstance(text, str) for text in texts):
-        return None
-    return "".join(texts)  # type: ignore[arg-type]
-
-
-def _reasoning(turn: Mapping[str, Any], where: str) -> str | None:
-    """`reasoning_content`, or `reasoning`: two names of the same thing."""
-    keys = [key for key in ("reasoning_content", "reasoning") if turn.get(key) is not None]
-    texts = [read_text(turn[key], f"{where}.{key}") for key in keys]
-    if len(set(texts)) > 1:
-        reason = f"{where}: reasoning and reasoning_content differ; keep one"
-        raise RowError("conflicting_turns", reason)
-    return texts[0] if texts else None
-
-
-def _weight(turn: Mapping[str, Any], where: str) -> float:
+def read_weight(turn: Mapping[str, Any], where: str) -> float:
     """`weight` (OpenAI, 0 or 1; any factor here), or ms-swift's `loss` (true or false)."""
     key = next((key for key in ("weight", "loss") if turn.get(key) is not None), None)
     if key is None:

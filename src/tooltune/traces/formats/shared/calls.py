@@ -20,7 +20,8 @@ def read_tools(value: Any, where: str = "tools") -> tuple[Tool, ...]:
     """Tools from a list or its JSON text, each wrapped (`{"type", "function"}`) or bare.
 
     Missing, empty and `[]` all mean no tools. Raises `RowError` (`tools_not_a_list`,
-    `tool_not_an_object`, `tool_without_name`, `parameters_not_an_object`, or as `loads`).
+    `tool_not_an_object`, `tool_without_name`, `unsupported_tool`, `parameters_not_an_object`, or
+    as `loads`).
     """
     tools = parse_text(value, where)
     if tools is None:
@@ -39,6 +40,7 @@ def _read_tool(value: Any, where: str) -> Tool:
         )
     function = _unwrap(tool)
     name = function.get("name")
+    _check_type(tool, name, "tool", where)
     if not isinstance(name, str) or not name:
         raise RowError("tool_without_name", f"{where}: name is {show(name)}; give the tool a name")
     parameters = parse_text(function.get("parameters"), f"{where}.parameters")
@@ -48,6 +50,17 @@ def _read_tool(value: Any, where: str) -> Tool:
     if isinstance(function.get("parameters"), str):
         function = {**function, "parameters": parameters or {}}
     return Tool(function)
+
+
+def _check_type(entry: Mapping[str, Any], name: Any, what: str, where: str) -> None:
+    """Refuse OpenAI's `custom` tools (free text, no arguments) and tools that the server runs."""
+    kind = entry.get("type")
+    if isinstance(kind, str) and (kind == "custom" or (kind != "function" and name is None)):
+        reason = (
+            f"{where}: a {what} of type {show(kind, 30)}; only functions with JSON arguments can "
+            "be learnt; remove the row"
+        )
+        raise RowError(f"unsupported_{what}", reason)
 
 
 def _unwrap(entry: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -65,8 +78,8 @@ def read_calls(value: Any, where: str) -> tuple[ToolCall, ...]:
     """Calls from one call object, a list of them, or the JSON text of either.
 
     A call is `{"name", "arguments"}`, bare or wrapped, with an optional `id`. Raises `RowError`
-    (`no_calls`, `call_not_an_object`, `call_without_name`, `arguments_not_an_object`, or as
-    `loads`).
+    (`no_calls`, `call_not_an_object`, `call_without_name`, `unsupported_call`,
+    `arguments_not_an_object`, or as `loads`).
     """
     calls = parse_text(value, where)
     if isinstance(calls, Mapping):
@@ -87,6 +100,7 @@ def _read_call(value: Any, where: str) -> ToolCall:
         )
     function = _unwrap(call)
     name = function.get("name")
+    _check_type(call, name, "call", where)
     if not isinstance(name, str) or not name:
         raise RowError("call_without_name", f"{where}: name is {show(name)}; name the tool called")
     key = "arguments" if "arguments" in function else "parameters"  # Llama's own call syntax

@@ -37,6 +37,33 @@ def join_calls(entries: Iterable[Entry]) -> list[Entry]:
     return joined
 
 
+def join_thoughts(entries: Iterable[Entry]) -> list[Entry]:
+    """Put reasoning that stands alone before the assistant message that directly follows it.
+
+    For formats in which thinking is an item or a message of its own.
+    """
+    joined: list[Entry] = []
+    for entry in entries:
+        message = entry.message
+        if message.role == "assistant" and joined and _only_thought(joined[-1].message):
+            before = joined.pop()
+            if before.message.weight != message.weight:
+                reason = f"{before.where} and {entry.where} are one message; give both one weight"
+                raise RowError("conflicting_turns", reason)
+            thoughts = [t for t in (before.message.reasoning, message.reasoning) if t]
+            message = replace(
+                message, reasoning="\n\n".join(thoughts), content=message.content or None
+            )
+            entry = replace(entry, message=message, where=before.where, is_call=False)
+        joined.append(entry)
+    return joined
+
+
+def _only_thought(message: Message) -> bool:
+    said = message.content is not None or message.tool_calls
+    return message.role == "assistant" and message.reasoning is not None and not said
+
+
 def _join(before: Entry, entry: Entry) -> Entry:
     first, second = before.message, entry.message
     if first.weight != second.weight or second.reasoning not in (None, first.reasoning):

@@ -1,0 +1,1 @@
+"""The envelopes of logged requests, and the API answers inside them."""

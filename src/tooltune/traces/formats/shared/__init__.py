@@ -1,0 +1,1 @@
+"""What several formats read alike: turns, tools, calls, parts, schemas, and pairing."""
