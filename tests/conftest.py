@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -45,10 +46,19 @@ def _asset(fetch: Callable[[], T]) -> T:
 
 
 def _tokenizer(name: str) -> Any:
-    folder = _asset(lambda: assets.tokenizer_folder(name))
-    from transformers import AutoTokenizer
+    return _asset(lambda: assets.tokenizer(name))
 
-    return AutoTokenizer.from_pretrained(folder)
+
+@pytest.fixture(scope="session", autouse=True)
+def prepared_data_of_this_session_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of its own for what tests prepare; models and assets stay in the user's."""
+    user, ours = assets.asset_folder().parent, tmp_path_factory.mktemp("cache")
+    for name in ("models", "test-assets"):
+        (user / name).mkdir(parents=True, exist_ok=True)
+        (ours / name).symlink_to(user / name, target_is_directory=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOOLTUNE_CACHE", str(ours))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +85,12 @@ def builtin_tokenizer() -> Any:
 def tokenizers(builtin_tokenizer: Any, qwen25: Any, qwen3: Any) -> dict[str, Any]:
     """All three tokenizers, by name: "builtin", "qwen2.5", "qwen3"."""
     return {"builtin": builtin_tokenizer, "qwen2.5": qwen25, "qwen3": qwen3}
+
+
+@pytest.fixture(scope="session")
+def real_tokenizer() -> Callable[[str], Any]:
+    """A tokenizer of `tests/assets.py` by its name there ("llama-3.1", "gpt-oss", ...), cached."""
+    return lru_cache(maxsize=None)(_tokenizer)
 
 
 @pytest.fixture(scope="session")

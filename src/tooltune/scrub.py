@@ -24,6 +24,27 @@ _SECRET_KEY = re.compile(
     re.IGNORECASE,
 )
 _NOT_SECRET_KEY = re.compile(r"^(.*_)?(bos|eos|pad|unk|sep|cls|mask|stop|image)_token$", re.I)
+KEY_SHAPES: dict[str, re.Pattern[str]] = {
+    kind: re.compile(rf"\b(?:{shape})")
+    for kind, shape in {
+        "huggingface_token": r"hf_[A-Za-z0-9]{20,}",
+        "sk_key": r"sk-[\w-]{20,}",
+        "stripe_key": r"[sr]k_live_[A-Za-z0-9]{16,}",
+        "github_token": r"gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}",
+        "gitlab_token": r"glpat-[\w-]{20,}",
+        "npm_token": r"npm_[A-Za-z0-9]{36}",
+        "pypi_token": r"pypi-AgE[\w-]{40,}",
+        "aws_access_key_id": r"(?:AKIA|ASIA)[0-9A-Z]{16}",
+        "slack_token": r"xox[abposr]-[\w-]{10,}",
+        "google_api_key": r"AIza[\w-]{35}",
+        "nvidia_key": r"nvapi-[\w-]{20,}",
+        "sendgrid_key": r"SG\.[\w-]{22}\.[\w-]{43}",
+        "telegram_token": r"\d{8,10}:AA[\w-]{33}",
+        "jwt": r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}",
+    }.items()
+}
+"""Shapes of access keys by kind, as their vendors document or print them."""
+
 _SHAPES = (
     (re.compile(r"(?<=://)[^/?#\s\"'<>\\]+(?=@)"), MASK),
     (
@@ -34,14 +55,7 @@ _SHAPES = (
         rf"\1{MASK}",
     ),
     (re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{8,}"), rf"\1{MASK}"),
-    (
-        re.compile(
-            r"\b(?:hf_[A-Za-z0-9]{20,}|sk-[\w-]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|"
-            r"github_pat_\w{20,}|glpat-[\w-]{20,}|(?:AKIA|ASIA)[0-9A-Z]{16}|xox[abposr]-[\w-]{10,}|"
-            r"AIza[\w-]{35}|nvapi-[\w-]{20,}|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,})"
-        ),
-        MASK,
-    ),
+    *((shape, MASK) for shape in KEY_SHAPES.values()),
 )
 
 

@@ -46,7 +46,6 @@ def test_keys_pasted_from_the_references_yaml_say_what_to_write_instead(tmp_path
     said = refused("train", write_config(tmp_path / "my.yaml", PASTED))
     for key, fix in {
         "loss_fn": "delete this section",
-        "dataset.seq_length": "delete this line",
         "checkpoint.checkpoint_dir": "output_dir: FOLDER",
         "distributed.dp_size": "one process",
         "model._target_": "never code from YAML",
@@ -95,7 +94,7 @@ def test_a_misspelt_option_is_an_error_and_not_ignored(config: Path, data: Path)
     assert "--jsn has no value" in refused("check", config, "--jsn")
     assert "--help" in refused("check", config, "--jsn")
     assert "'stray' is no override" in refused("train", config, "stray")
-    assert "is no key" in refused("preview", data, "--model", "m", "--rows=3")
+    assert "is no key" in refused("preview", data, "--model", "m", "--colour=3")
 
 
 # Output folders ---------------------------------------------------------------------------

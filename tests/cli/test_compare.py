@@ -34,7 +34,7 @@ def test_the_page_and_the_numbers_are_written_on_request(
 
 def test_the_evaluations_inside_a_run_can_be_compared(run: TinyRun) -> None:
     folder = run.folder / "eval"
-    assert "3 call turns" in succeeds("compare", folder / "step_0", folder / "final").out
+    assert "2 call turns" in succeeds("compare", folder / "step_0", folder / "final").out
 
 
 def test_the_folder_of_a_run_is_not_overwritten(evaluations: Evaluations, run: TinyRun) -> None:

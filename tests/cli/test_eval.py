@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.cli.command import files_below, next_commands, refused, succeeds, tooltune
+from tests.cli.command import (
+    files_below,
+    next_commands,
+    refused,
+    succeeds,
+    tooltune,
+    write_rows,
+)
 from tests.cli.conftest import TinyRun
+from tooltune.models.render_record import read_render_record, write_render_record
+from tooltune.render.spec import RenderSpec
 
 
 @pytest.fixture
@@ -98,3 +108,23 @@ def test_limits_that_leave_nothing_are_refused(words: list[str], limit: list[str
 
 def test_an_engine_that_is_not_there_is_refused(words: list[str]) -> None:
     assert "--engine openai: no such engine" in refused(*words, "--engine", "openai")
+
+
+def test_a_model_is_asked_as_its_render_record_says(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    first = json.loads(data.read_text().splitlines()[0])
+    first["messages"][0]["content"] += " <|im_start|>"  # rejected unless control strings may stand
+    path = write_rows(tmp_path / "rows.jsonl", first)
+    words = ["--data", path, "--max-new-tokens", "2", "--json"]
+    assert "control_token_in_text" in refused("eval", "--model", model, *words)
+    escaping = tmp_path / "model"
+    shutil.copytree(model, escaping)
+    write_render_record(RenderSpec(control_tokens="escape"), escaping)
+    metrics = json.loads(succeeds("eval", "--model", escaping, *words).out)
+    assert metrics["tool_call/_count"] >= 1
+    assert metrics["tool_call/_skipped"] == 0
+
+
+def test_a_trained_model_carries_its_render_record(run: TinyRun) -> None:
+    assert read_render_record(run.model).date is not None

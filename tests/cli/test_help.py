@@ -18,7 +18,7 @@ from tooltune import __version__
 from tooltune.cli.main import app
 
 GROUP = typer.main.get_command(app)
-VERBS = ["demo", "train", "eval", "compare", "preview", "check"]
+VERBS = ["demo", "train", "eval", "compare", "preview", "check", "init", "schema", "convert"]
 
 
 def help_of(verb: str) -> str:

@@ -15,7 +15,7 @@ from tests.cli.conftest import TinyRun
 
 def test_a_run_ends_with_its_comparison_the_report_and_what_to_do_next(run: TinyRun) -> None:
     out = run.printed.out
-    assert "held-out samples: 3 call turns" in out
+    assert "held-out samples: 2 call turns" in out
     assert "balanced_accuracy" in out
     assert f"report: {run.folder / 'report.html'}" in out
     assert (run.folder / "report.html").is_file()
@@ -54,7 +54,7 @@ def test_a_finished_run_started_again_says_so_and_changes_nothing(run: TinyRun) 
     before = (run.folder / "metrics.jsonl").read_bytes()
     printed = succeeds("train", run.config)
     assert "finished already" in printed.out
-    assert "held-out samples: 3 call turns" in printed.out
+    assert "held-out samples: 2 call turns" in printed.out
     assert (run.folder / "metrics.jsonl").read_bytes() == before
 
 

@@ -147,9 +147,30 @@ def test_a_missing_model_and_dataset_are_both_named(tmp_path: Path) -> None:
         ("--dataset.path=7", "put it in quotes: '7'"),
         ("--dataset.path=[]", "at least one file"),
         ("--dataset.path=", "must not be empty"),
-        ("--dataset.revision=abc", "is the version of a hub data set"),
+        ("--dataset.revision=abc", "belongs to a hub data set"),
         ("--validation_dataset={fraction: 0.1, split: test}", "belongs to a data set of its own"),
         ("--tool_call_eval.split=test", "belongs to a data set of its own"),
+        ("--dataset.streaming=true", "belongs to a hub data set"),
+        ("--dataset.where=success", "where: {outcome: success}"),
+        ("--dataset.where={score: '>='}", "compares with no number or text"),
+        ("--dataset.columns=messages", "columns: {messages: NAME_IN_THE_DATA}"),
+        ("--dataset.columns={messages: 7}", "must be text"),
+        ("--dataset.deduplicate=yes please", "keep, weight or drop"),
+        ("--dataset.stitch=1", "must be true or false"),
+        ("--dataset={path: F, sources: [{path: G}]}", "more than once: path and sources"),
+        ("--dataset={sources: [{path: F}, {}]}", "does not say where its traces are"),
+        ("--dataset={sources: []}", "does not say where its traces are"),
+        ("--dataset={sources: [{path: F}], where: {a: 1}}", "move it into the sources"),
+        ("--dataset={sources: [{path: F, count: 0}]}", "must be at least 1"),
+        ("--dataset={sources: [{path: F, weight: -1}, {path: G}]}", "must be greater than 0"),
+        ("--dataset={sources: [{path: F, weight: 1}, {path: G}]}", "relative to the weights of"),
+        ("--dataset={sources: [{path: F, weight: 1, count: 2}]}", "has a count and a weight"),
+        ("--dataset={sources: [{path: F, revision: a}]}", "belongs to a hub data set"),
+        ("--dataset={sources: [{path: F, sources: []}]}", "is no key of this section"),
+        ("--dataset={sources: [F, G]}", "must be a section of"),
+        ("--dataset={sources: F}", "sources: [{path: A, weight: 2}, {path: B, weight: 1}]"),
+        ("--validation_dataset={fraction: 0.1, where: {a: 1}}", "belongs to a data set of its own"),
+        ("--tool_call_eval.deduplicate=drop", "belongs to a data set of its own"),
         ("--tool_call_eval=null", "enabled: false"),
         ("--validation_dataset=null", "it uses the validation traces"),
         ("--tool_call_eval.extra_datasets.Big={path: G}", "small letters"),
@@ -177,6 +198,41 @@ def test_two_sources_in_one_section_are_refused(tmp_path: Path) -> None:
     said = refused(tmp_path, text)
     assert "line 2: dataset\n      names its traces more than once: path and dataset_name" in said
     assert "line 5: validation_dataset\n      does not say where" in said
+
+
+def test_a_key_of_one_of_several_sources_is_named_with_its_line(tmp_path: Path) -> None:
+    text = (
+        "model: m\ndataset:\n  sources:\n  - path: F\n    wher: {a: 1}\n  - path: G\n    count: x\n"
+    )
+    said = refused(tmp_path, text)
+    assert "line 5: dataset.sources.0.wher\n" in said
+    assert "did you mean dataset.sources.0.where?" in said
+    assert "line 7: dataset.sources.1.count: x\n      must be a whole number" in said
+
+
+@pytest.mark.parametrize(
+    ("dataset", "held_out", "shared"),
+    [
+        ("{path: F}", "{path: F, where: {good: true}}", True),
+        ("{path: F, where: {good: true}}", "{path: F}", False),
+        ("{path: F, where: {good: true}}", "{path: F, where: {good: false}}", False),
+        ("{path: F, where: {good: true}}", "{path: F, where: {good: true}}", True),
+        ("{sources: [{path: F}, {path: G}]}", "{path: G}", True),
+        ("{sources: [{path: F}, {path: G, count: 5}]}", "{path: G}", False),
+        ("{sources: [{path: F}, {path: G, split: 'train[:9]'}]}", "{path: G}", True),
+        ("{sources: [{path: F}]}", "{sources: [{path: G}, {path: H}]}", False),
+    ],
+)
+def test_shared_rows_are_claimed_only_when_they_are_sure(
+    dataset: str, held_out: str, shared: bool, tmp_path: Path
+) -> None:
+    text = f"model: m\ndataset: {dataset}\nvalidation_dataset: {held_out}\n"
+    if shared:
+        assert "shares rows" in refused(tmp_path, text)
+    else:
+        path = tmp_path / "tuning.yaml"
+        path.write_text(text)
+        assert load_config(path).dataset is not None
 
 
 # The reference's keys -----------------------------------------------------------------------
@@ -236,12 +292,7 @@ def test_every_key_of_the_reference_is_told_its_name_here(tmp_path: Path) -> Non
         ("model.output_hidden_states", "delete this line"),
         ("dataset._target_", "delete this line"),
         ("dataset.tokenizer", "delete this line"),
-        ("dataset.seq_length", "drop rows that are too long"),
-        ("dataset.truncation", "drop rows that are too long"),
         ("dataset.padding", "delete this line"),
-        ("dataset.truncate_history", "drop rows that are too long"),
-        ("dataset.filter_overlong", "drop rows that are too long"),
-        ("dataset.filter_no_assistant", "drop rows that are too long"),
         ("tool_call_eval.run_on_fsdp2", "delete this line"),
         ("optimizer._target_", "`name: adamw`"),
         ("peft.match_all_linear", "target_modules: all-linear"),
@@ -255,8 +306,9 @@ def test_every_key_of_the_reference_is_told_its_name_here(tmp_path: Path) -> Non
         block = re.search(rf"line \d+: {re.escape(key)}(:.*)?\n.*\n      fix: (.*)", said)
         assert block is not None, key
         assert fix in block[2], key
+    assert "dataset.seq_length" not in said  # these work here under their own names
     assert "did you mean" not in said
-    assert "29 problems" in said
+    assert "24 problems" in said
 
 
 def test_validation_on_training_rows_is_refused_as_in_the_reference(tmp_path: Path) -> None:

@@ -252,6 +252,51 @@ def test_a_held_out_fraction_and_a_source_replace_each_other(write: Write) -> No
     assert (own.path, own.fraction) == ("G", None)
 
 
+def test_several_sources_are_read_as_they_are_written(write: Write) -> None:
+    config = load_config(
+        write(
+            """
+model: m
+seed: 7
+dataset:
+  sources:
+  - {path: "logs/*.jsonl", weight: 3, columns: {messages: log}, where: {score: ">=0.5"}}
+  - {dataset_name: D, revision: r, streaming: true, weight: 1, group_by: session}
+  - {path: [A, B], count: 500, weight_by: reward}
+  deduplicate: weight
+"""
+        )
+    )
+    source = config.dataset.trace_source(config.seed)
+    logs, hub, files = source.sources
+    assert (source.seed, source.deduplicate, source.stitch) == (7, "weight", None)
+    assert (logs.paths, logs.weight, logs.columns) == (("logs/*.jsonl",), 3, (("messages", "log"),))
+    assert [str(condition) for condition in logs.where] == ["score: >=0.5"]
+    assert (hub.dataset_name, hub.revision, hub.streaming, hub.group_by) == (
+        "D",
+        "r",
+        True,
+        "session",
+    )
+    assert (files.paths, files.count, files.weight_by, files.seed) == (("A", "B"), 500, "reward", 7)
+    again = load_config(write(dump_config(config)))
+    assert again.dataset == config.dataset
+
+
+def test_several_sources_and_one_replace_each_other(write: Write) -> None:
+    path = write("model: m\ndataset: {path: F, where: {a: 1}, split: 'train[:9]'}\n")
+    several = load_config(path, ["--dataset.sources=[{path: G}, {path: H}]"]).dataset
+    assert (several.path, several.where, several.split, len(several.sources)) == (
+        None,
+        {},
+        "train",
+        2,
+    )
+    path = write("model: m\ndataset: {sources: [{path: G}], deduplicate: drop}\n")
+    one = load_config(path, ["--dataset.path=F"]).dataset
+    assert (one.path, one.sources, one.deduplicate) == ("F", (), "drop")
+
+
 # Differences and examples -------------------------------------------------------------------
 
 

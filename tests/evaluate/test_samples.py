@@ -11,7 +11,7 @@ from tests.render.strategies import simple_trace
 from tooltune.evaluate.prepare import prepare_samples, render_samples
 from tooltune.evaluate.samples import sample_turns, select_samples
 from tooltune.render.turns import RenderedTrace, Renderer
-from tooltune.traces.types import Trace
+from tooltune.traces.types import Message, Tool, Trace
 
 
 def several_calls(n: int) -> Trace:
@@ -77,3 +77,17 @@ def test_what_is_generated_from_is_the_tokenizers_own_prompt_and_the_draft_its_a
         expected = builtin_tokenizer(text, add_special_tokens=False)["input_ids"]
         assert list(item.prompt_ids or ()) == expected
         assert builtin_tokenizer.decode(item.draft_ids).endswith("<|im_end|>")
+
+
+@pytest.mark.parametrize("choice", ["none", "required", {"type": "function", "function": {}}])
+def test_a_turn_that_was_not_free_to_call_is_no_test_of_abstaining(choice: Any) -> None:
+    free = Trace(
+        (Message("user", "Hello."), Message("assistant", "Hi.")),
+        (Tool({"name": "get_time"}),),
+    )
+    forced = replace(free, settings={"tool_choice": choice}, id="")
+    assert sample_turns(free, include_abstain=True) == [1]
+    assert sample_turns(replace(free, settings={"tool_choice": "auto"}), include_abstain=True) == [
+        1
+    ]
+    assert sample_turns(forced, include_abstain=True) == []

@@ -14,7 +14,9 @@ from transformers import AutoTokenizer
 
 from tests.models.tiny import tiny_model
 from tooltune.models.load import load_model, load_tokenizer
+from tooltune.models.render_record import read_render_record
 from tooltune.models.save import merge_lora, save_adapter, save_consolidated
+from tooltune.render.spec import RenderSpec
 
 IDS = torch.tensor([[1, 2, 3, 4, 5, 6, 7]])
 
@@ -94,7 +96,7 @@ def test_the_stop_tokens_and_template_travel_with_the_weights(
         builtin_tokenizer,
         tmp_path,
         stop_ids=[5, 2],
-        chat_template=template,
+        render=RenderSpec(chat_template=template, date="2026-01-31"),
         dtype=torch.bfloat16,
     )
     generation = json.loads((tmp_path / "generation_config.json").read_text())
@@ -105,6 +107,7 @@ def test_the_stop_tokens_and_template_travel_with_the_weights(
     tokenizer = load_tokenizer(tmp_path)
     assert tokenizer.eos_token_id == 5
     assert tokenizer.chat_template == template
+    assert read_render_record(tmp_path) == RenderSpec(date="2026-01-31")
     assert builtin_tokenizer.eos_token_id == 2, "the caller's tokenizer must stay as it was"
     assert model.generation_config.repetition_penalty == 1.3
 

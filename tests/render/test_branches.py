@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests.render.strategies import renderable_traces, simple_trace
@@ -43,17 +42,13 @@ def test_a_template_that_rewrites_history_branches_where_it_does(qwen3: Any) -> 
     assert all(branches[child].parent == 0 for child in branches[0].children)
 
 
-@pytest.mark.parametrize("name", ["qwen25", "qwen3"])
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(trace=renderable_traces(reasoning=True))
-def test_branches_hold_each_token_of_the_forest_once(
-    name: str, request: pytest.FixtureRequest, trace: Trace
-) -> None:
-    tokenizer = request.getfixturevalue(name)
-    row = Renderer(tokenizer).render(trace)
-    branches = explain_branches(row, tokenizer, SPEC)
+def test_branches_hold_each_token_of_the_forest_once(qwen3: Any, trace: Trace) -> None:
+    row = Renderer(qwen3).render(trace)
+    branches = explain_branches(row, qwen3, SPEC)
     forest = merge_turns(row.turns)
     tokens = [spoken.token for branch in branches for spoken in branch.tokens]
     assert len(tokens) == len(forest)

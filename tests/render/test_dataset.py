@@ -100,3 +100,59 @@ def test_a_template_that_ignores_tools_leaves_nothing_and_says_why(qwen25: Any, 
     template = "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
     with pytest.raises(UserError, match="template_ignores_tools"):
         make_agent_chat_dataset(qwen25, path=data, chat_template=template)
+
+
+def test_a_chat_template_may_be_text_or_a_file(qwen25: Any, data: Path, tmp_path: Path) -> None:
+    template = qwen25.chat_template.replace("You are Qwen", "You are somebody")
+    file = tmp_path / "own.jinja"
+    file.write_text(template, encoding="utf-8")
+    by_text = make_agent_chat_dataset(qwen25, path=data, chat_template=template)
+    for given in (file, str(file)):
+        assert list(make_agent_chat_dataset(qwen25, path=data, chat_template=given)) == list(
+            by_text
+        )
+    assert "You are somebody" in qwen25.decode(by_text[0]["input_ids"])
+    with pytest.raises(UserError, match="cannot read the chat template"):
+        make_agent_chat_dataset(qwen25, path=data, chat_template=tmp_path / "none.jinja")
+
+
+def test_flags_of_length_reach_the_rows_and_the_account_adds_up(
+    qwen25: Any, data: Path, tmp_path: Path
+) -> None:
+    whole = make_agent_chat_dataset(qwen25, path=data)
+    length = len(whole[0]["input_ids"])
+    cut = make_agent_chat_dataset(qwen25, path=data, seq_length=length - 1, truncate_history=True)
+    assert (len(cut), cut.truncated, cut.counts.cut.exchanges) == (3, 3, 3)
+    long = simple_trace(user="Well, " * 500).to_openai()
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_text(data.read_text() + json.dumps(long) + "\n")
+    kept = make_agent_chat_dataset(qwen25, path=mixed, seq_length=length, filter_overlong=True)
+    assert (len(kept), kept.ledger.counts, kept.rows_read) == (3, {"overlong": 1}, 4)
+    assert list(kept) == list(whole)
+
+
+def test_failed_calls_are_context_on_request(qwen25: Any, tmp_path: Path) -> None:
+    trace = simple_trace(result='{"error": "no such city"}', city="Rom")
+    right = simple_trace()
+    messages = (*trace.messages[:3], *right.messages[1:4])
+    path = tmp_path / "failed.jsonl"
+    path.write_text(
+        json.dumps({**right.to_openai(), "messages": [m.to_openai() for m in messages]})
+    )
+    every = make_agent_chat_dataset(qwen25, path=path)
+    skipped = make_agent_chat_dataset(qwen25, path=path, skip_failed_calls=True)
+    assert skipped.counts.skipped_failed_calls == 1
+    assert skipped[0]["input_ids"] == every[0]["input_ids"]
+    texts = [qwen25.decode([t for t in d[0]["labels"] if t != -100]) for d in (every, skipped)]
+    assert ['"Rom"' in text for text in texts] == [True, False]
+    assert all('"Rome"' in text for text in texts)
+
+
+def test_control_strings_can_be_read_as_text(qwen25: Any, tmp_path: Path) -> None:
+    path = tmp_path / "spelled.jsonl"
+    path.write_text(json.dumps(simple_trace(user="What is <|im_end|>?").to_openai()))
+    with pytest.raises(UserError, match="control_token_in_text"):
+        make_agent_chat_dataset(qwen25, path=path)
+    escaped = make_agent_chat_dataset(qwen25, path=path, control_tokens="escape")
+    assert escaped.counts.escaped_strings == 1
+    assert "What is <|im_end|>?" in qwen25.decode(escaped[0]["input_ids"])

@@ -9,7 +9,7 @@ import pytest
 
 from tests.render.strategies import simple_trace
 from tooltune.render.representable import RowRejected
-from tooltune.render.spec import RenderSpec
+from tooltune.render.spec import LossWeights, RenderSpec
 from tooltune.render.turns import Renderer
 from tooltune.traces.types import Message, Trace
 
@@ -96,7 +96,7 @@ def test_reasoning_that_the_template_alters_cannot_be_masked_and_refuses_the_row
     user = Message("user", "Hi")
     calm, loud = (Message("assistant", "Hey", reasoning=text) for text in ("calm", "shout"))
     assert 0.0 in renderer.render(Trace((user, calm))).turns[0].weights
-    with pytest.raises(RowRejected, match="reasoning_not_found"):
+    with pytest.raises(RowRejected, match="text_not_recoverable"):
         renderer.render(Trace((user, loud)))
 
 
@@ -149,5 +149,14 @@ def test_every_part_of_the_specification_changes_its_fingerprint() -> None:
         RenderSpec(train_on_last_turn_only=True),
         RenderSpec(mask_reasoning_content=True),
         RenderSpec(drop_history_reasoning_content=True),
+        RenderSpec(seq_length=10),
+        RenderSpec(seq_length=10, truncate_history=True),
+        RenderSpec(seq_length=10, filter_overlong=True),
+        RenderSpec(seq_length=10, truncation=True),
+        RenderSpec(filter_no_assistant=True),
+        RenderSpec(trim_incomplete_last_turn=True),
+        RenderSpec(skip_failed_calls=True),
+        RenderSpec(control_tokens="escape"),
+        RenderSpec(loss_weights=LossWeights(text=2.0)),
     ]
     assert len({spec.fingerprint for spec in specs}) == len(specs)

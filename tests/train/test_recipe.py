@@ -24,6 +24,7 @@ from tooltune.train.batches import CPU_COST, CostModel, pack
 from tooltune.train.checkpoint import verify
 from tooltune.train.data import RunData, prepare_data
 from tooltune.train.optim import NonFiniteError
+from tooltune.train.preparation.view import PreparedTraces
 from tooltune.train.recipe import train
 from tooltune.train.rundir import open_run_directory, run_date
 from tooltune.train.trainee import build_trainee
@@ -359,14 +360,26 @@ def test_validation_runs_without_dropout_and_leaves_the_model_training(
         assert float(trainee.nll(batches[0])) != float(trainee.nll(batches[0]))
 
 
+class _FirstBlank(PreparedTraces):
+    """Three traces, the first without a target."""
+
+    def __init__(self, traces: PreparedTraces) -> None:
+        super().__init__(traces._store, traces._rows[:3], traces.keys[:3])
+
+    def __getitem__(self, index: Any) -> Any:
+        row = super().__getitem__(index)
+        if index != 0:
+            return row
+        blank = tuple(replace(turn, weights=(0.0,) * len(turn.weights)) for turn in row.turns)
+        return replace(row, turns=blank)
+
+
 def test_a_step_without_targets_is_skipped_and_counted(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def without_one(*args: Any, **kwargs: Any) -> RunData:
         found = prepare_data(*args, **kwargs)
-        row, *rest = found.train
-        blank = tuple(replace(turn, weights=(0.0,) * len(turn.weights)) for turn in row.turns)
-        return replace(found, train=(replace(row, turns=blank), *rest[:2]))
+        return replace(found, train=_FirstBlank(found.train))
 
     monkeypatch.setattr(recipe, "prepare_data", without_one)
     config = tiny_config(

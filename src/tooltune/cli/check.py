@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
+from tooltune.cli.findings import (
+    check_outputs,
+    formats_found,
+    look_at,
+    mend,
+    print_findings,
+    print_formats,
+    print_mended,
+)
+from tooltune.cli.likeness import describe_likeness, print_likeness
 from tooltune.cli.output import (
+    EXIT_FAILED,
     command_line,
     console,
     help_text,
     print_json,
     print_next,
     printable,
+    say,
+    tallying,
     user_errors,
     working,
 )
@@ -21,17 +35,24 @@ from tooltune.cli.source import config_of, is_config
 
 if TYPE_CHECKING:
     from tooltune.config.schema import Config
+    from tooltune.traces.lint import LintReport
+    from tooltune.traces.lint.rows import LintRows
+    from tooltune.train.data import RunData
 
 HELP = help_text(
-    "Check a config, or data for a model: rows, template, targets, lengths, steps, memory.",
-    "tooltune check my.yaml",
-    "tooltune check traces.jsonl --model Qwen/Qwen2.5-3B-Instruct",
+    "Check data, alone or for a model, or a config: rows, findings, targets, lengths, memory.",
+    "tooltune check traces.jsonl",
     "tooltune check my.yaml --dataset.path=other.jsonl --json",
+    "tooltune check traces.jsonl --model Qwen/Qwen2.5-3B-Instruct",
+    "tooltune check traces.jsonl --fix fixed.jsonl --fail-on error",
     remark="Reads every row as training would, and loads no weights. Any key of the config can be "
-    "overridden with --section.key=value.",
+    "overridden with --section.key=value. With --fail-on, findings that bad make the exit code 1. "
+    "--fix and --redact write new files of OpenAI rows (columns beside the conversation are not "
+    "kept), and list each change in FILE.ledger.jsonl; given both, the redacted file is fixed too.",
 )
 
-_EXAMPLES_SHOWN = 3
+_THRESHOLDS = ("error", "warning", "info", "never")
+_EXAMPLE_MODEL = "builtin:smollm2-135m-instruct"
 
 
 @user_errors
@@ -41,55 +62,176 @@ def command(
         str,
         typer.Argument(
             metavar="CONFIG_OR_DATA",
-            help="A YAML config, a JSON or JSONL file of traces, or a hub data set (OWNER/NAME).",
+            help="A YAML config, a file of traces, or a hub data set (OWNER/NAME).",
         ),
     ],
     model: Annotated[
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Whose template and tokenizer to use: needed with data, replaces the config's.",
+            help="Whose template and tokenizer to use; data without one are checked alone.",
+        ),
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Trace format; recognised if left out.")
+    ] = None,
+    fail_on: Annotated[
+        str,
+        typer.Option(
+            metavar="SEVERITY",
+            help="Exit with code 1 if there are findings this bad: error, warning, info or never.",
+        ),
+    ] = "never",
+    fix: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the rows with what is safe to repair repaired: exact copies dropped, ends "
+            "without an answer cut, arguments encoded twice decoded, repeated tools merged.",
+        ),
+    ] = None,
+    redact: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the rows with access keys and passwords as \\[REDACTED:kind]; e-mail "
+            "addresses and the like stay.",
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a page: findings, lengths, and the first rows token by token. Needs a "
+            "model or a config.",
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    config = config_of("check", config_or_data, model, context.args)
-    with working(f"reading and rendering {config_or_data} as {_model(config)} would see it"):
-        from tooltune.models.load import load_tokenizer
-        from tooltune.train.data import prepare_data
-        from tooltune.train.estimate import describe_run
+    from tooltune.errors import UserError
+    from tooltune.traces.lint.rows import LintRows
 
-        tokenizer = load_tokenizer(_model(config), chat_template=config.model.chat_template)
-        findings = describe_run(config, prepare_data(config, tokenizer))
-    if json:
-        print_json(findings)
-        return
-    _print(findings)
-    again = [config_or_data, *context.args]
-    if is_config(config_or_data):
-        name = [] if model is None else [f"--model={model}"]
-        print_next(
-            [
-                (
-                    command_line("tooltune", "preview", *again, *name),
-                    "what is trained, token by token",
-                ),
-                (command_line("tooltune", "train", *again, *name), "train it"),
-            ]
-        )
+    if fail_on not in _THRESHOLDS:
+        known = ", ".join(_THRESHOLDS)
+        raise UserError(f"--fail-on {fail_on}: no such severity", fix=f"write one of {known}")
+    check_outputs([fix, redact, html])
+    overrides = [*context.args, *([f"--dataset.format={format}"] if format else [])]
+    alone = model is None and not is_config(config_or_data)
+    if alone and html is not None:
+        raise UserError("--html shows what a model is trained on, and none is named", fix="--model")
+    config = config_of("check", config_or_data, "none" if alone else model, overrides)
+    rows = LintRows(config.dataset.trace_source(config.seed))
+    if alone:
+        with working(f"reading {config_or_data}"):
+            facts, report = _describe_rows(rows)
     else:
-        words = ("tooltune", "preview", *again, "--model", _model(config))
-        print_next([(command_line(*words), "what is trained, token by token")])
+        with working(f"reading and rendering {config_or_data} as {_model(config)} would see it"):
+            facts, report = _describe_all(config, rows, config_or_data, html)
+    facts = {**facts, "formats": formats_found(rows), "findings": report.to_dict()}
+    written = mend(rows, fix, redact)
+    if json:
+        print_json({**facts, **({"written": written} if written else {})})
+    else:
+        _print(facts, report)
+        print_mended(written)
+        named = [] if model is None else ["--model", model]
+        _print_next([config_or_data, *named, *overrides], alone, written)
+    if report.reaches(fail_on):  # type: ignore[arg-type]
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _describe_rows(rows: LintRows) -> tuple[dict[str, Any], LintReport]:
+    """What data show without a model. Raises UserError where no row can be used."""
+    from tooltune.traces.load import Traces, require_rows
+
+    report = look_at(rows, None, rows.ledger)
+    if not rows.rows_accepted:
+        require_rows(Traces((), rows.ledger, rows.rows_read))
+    counts = dict(rows.ledger.counts)
+    facts = {"read": rows.rows_read, "accepted": rows.rows_accepted, "rejected": counts}
+    return {"rows": facts}, report
+
+
+def _describe_all(
+    config: Config, rows: LintRows, name: str, html: Path | None
+) -> tuple[dict[str, Any], LintReport]:
+    """What a run would do with the data, and the findings in them; both also as a page."""
+    from tooltune.models.load import load_tokenizer
+    from tooltune.train.data import prepare_data
+    from tooltune.train.estimate import describe_run
+    from tooltune.train.preparation.build import Preparing
+
+    tokenizer = load_tokenizer(_model(config), chat_template=config.model.chat_template)
+    data = prepare_data(config, tokenizer, how=Preparing(tallying("rows prepared"), say))
+    facts = describe_run(config, data) | {"near_overlaps": describe_likeness(data)}
+    report = look_at(rows, data.renderer, data.ledger)
+    if html is not None:
+        _write_page(rows, data, report, name, html)
+    return facts, report
+
+
+def _write_page(rows: LintRows, data: RunData, report: LintReport, name: str, out: Path) -> None:
+    from itertools import islice
+
+    from tooltune.cli.page import SHOWN, Account, write_data_page
+    from tooltune.traces.lint.rows import LintRows
+
+    findings = [
+        (item.severity, item.code, item.count, item.meaning, str(item.examples[0].message))
+        for item in report.codes
+    ]
+    write_data_page(
+        list(islice(LintRows(rows.source), SHOWN)),  # `rows` keeps the account of all of them
+        Account(data.rows_read, ", ".join(rows.format_counts), data.ledger),
+        data.renderer,
+        out,
+        name=name,
+        lengths=[*data.train.forest_tokens.tolist(), *data.held_out.forest_tokens.tolist()],
+        targets=[*data.train.targets.tolist(), *data.held_out.targets.tolist()],
+        findings=findings,
+    )
+    say(f"wrote {out}: open it in a browser")
 
 
 def _model(config: Config) -> str:
     return config.model.pretrained_model_name_or_path
 
 
-def _print(findings: dict[str, Any]) -> None:
-    _print_rows(findings)
-    _print_template(findings["template"])
-    tokens, steps, memory = findings["tokens"], findings["steps"], findings["memory"]
+def _print_next(again: list[str], alone: bool, written: dict[str, Any]) -> None:
+    mended = [
+        (command_line("tooltune", "check", file["file"]), "what is left in the new file")
+        for file in written.values()
+    ]
+    seen = (command_line("tooltune", "preview", *again), "what is trained, token by token")
+    if alone:
+        words = ("tooltune", "check", *again, "--model", _EXAMPLE_MODEL)
+        print_next([*mended, (command_line(*words), "what this model's template makes of it")])
+    elif is_config(again[0]):
+        print_next([*mended, seen, (command_line("tooltune", "train", *again), "train it")])
+    else:
+        print_next([*mended, seen])
+
+
+def _print(facts: dict[str, Any], report: LintReport) -> None:
+    rows = facts["rows"]
+    rejected = sum(rows["rejected"].values())
+    _line("rows", f"{rows['read']:,} read, {rows['accepted']:,} accepted, {rejected:,} rejected")
+    print_formats(facts["formats"])
+    print_findings(report)
+    if "template" in facts:
+        _print_run(facts)
+
+
+def _print_run(facts: dict[str, Any]) -> None:
+    """What a run would do with the rows."""
+    _line(
+        "split",
+        f"{facts['train_traces']:,} traces to train on, {facts['held_out_traces']:,} held "
+        f"out, {facts['eval_turns']:,} turns to generate",
+    )
+    print_likeness(facts["near_overlaps"])
+    _print_template(facts["template"])
+    tokens, steps, memory = facts["tokens"], facts["steps"], facts["memory"]
     lengths = tokens["per_trace"]
     _line(
         "tokens",
@@ -110,21 +252,6 @@ def _print(findings: dict[str, Any]) -> None:
             f"state {memory['training_state_gib']:.1f}, activations "
             f"{memory['activations_gib']:.1f} (estimate)",
         )
-
-
-def _print_rows(findings: dict[str, Any]) -> None:
-    rows = findings["rows"]
-    rejected = sum(rows["rejected"].values())
-    _line("rows", f"{rows['read']:,} read, {rows['accepted']:,} accepted, {rejected:,} rejected")
-    for code, count in rows["rejected"].items():
-        console.print(f"          [yellow]{_data(code)}[/]: {count:,}")
-        for example in rows["examples"][code][:_EXAMPLES_SHOWN]:
-            console.print(f"            {_data(example)}", style="dim")
-    _line(
-        "split",
-        f"{findings['train_traces']:,} traces to train on, {findings['held_out_traces']:,} held "
-        f"out, {findings['eval_turns']:,} turns to generate",
-    )
 
 
 def _print_template(template: dict[str, Any]) -> None:

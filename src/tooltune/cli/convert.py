@@ -133,7 +133,7 @@ def _read(config: Config) -> Traces:
     from tooltune.train.data import load_source
 
     with working("reading"):
-        traces = require_rows(load_source(config.dataset))
+        traces = require_rows(load_source(config.dataset, config.seed))
     say_what_was_read(traces)
     return traces
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -97,14 +97,16 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     from tooltune.errors import UserError
-    from tooltune.render.spec import RenderSpec
+    from tooltune.models.render_record import read_render_record
     from tooltune.traces.load import load_traces, require_rows
 
     if engine != "hf":
         raise UserError(f"--engine {engine}: no such engine", fix="use --engine hf")
     if print_ and json:
         raise UserError("--print and --json both want the output", fix="leave one out")
-    spec = RenderSpec(chat_template_kwargs=read_kwargs(chat_template_kwargs))
+    spec = read_render_record(model)
+    if chat_template_kwargs is not None:
+        spec = replace(spec, chat_template_kwargs=read_kwargs(chat_template_kwargs))
     if out is not None:
         _check_out(out, model)
     source = source_keys(data)

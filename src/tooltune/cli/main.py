@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from tooltune.cli import check, compare, convert, demo, evaluate, preview, train
+from tooltune.cli import (
+    check,
+    compare,
+    convert,
+    demo,
+    evaluate,
+    init,
+    preview,
+    schema,
+    train,
+)
 
 # Dotted options such as --optimizer.lr=1e-5 are overrides of the config, which checks them.
 _OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -26,6 +36,8 @@ app.command("eval", help=evaluate.HELP)(evaluate.command)
 app.command("compare", help=compare.HELP)(compare.command)
 app.command("preview", help=preview.HELP, context_settings=_OVERRIDES)(preview.command)
 app.command("check", help=check.HELP, context_settings=_OVERRIDES)(check.command)
+app.command("init", help=init.HELP)(init.command)
+app.command("schema", help=schema.HELP)(schema.command)
 app.command("convert", help=convert.HELP, context_settings=_OVERRIDES)(convert.command)
 
 

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -156,6 +157,19 @@ class _Tenths:
         if tenth > self._shown:
             self._shown = tenth
             say(f"{self._what} {done}/{total}")
+
+
+def tallying(what: str, every: float = 10.0) -> Callable[[int], None]:
+    """`progress(done)` for work whose end is not known: a line each `every` seconds, on stderr."""
+    shown = time.monotonic()
+
+    def progress(done: int) -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= every:
+            shown = time.monotonic()
+            say(f"{what}: {done:,}")
+
+    return progress
 
 
 def many(count: int, what: str) -> str:

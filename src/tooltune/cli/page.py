@@ -2,48 +2,64 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tooltune.render.turns import Renderer
     from tooltune.report.preview import PreviewRow
-    from tooltune.traces.load import Traces
+    from tooltune.traces.ledger import Ledger
+    from tooltune.traces.types import Trace
+
+SHOWN = 100
+"""Rows on a page, unless more are asked for."""
 
 Findings = Sequence[tuple[str, str, int, str, str]]
+"""(severity, code, count, meaning, example) of each code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What was read of the whole data: rows, the formats by name, and what was rejected."""
+
+    rows_read: int
+    formats: str
+    ledger: Ledger
 
 
 def write_data_page(
-    traces: Traces,
+    traces: Sequence[Trace],
+    account: Account,
     renderer: Renderer,
     out: Path,
     *,
     name: str,
-    model: str,
-    limit: int,
     lengths: Sequence[int] | None = None,
     targets: Sequence[int] | None = None,
     findings: Findings = (),
 ) -> Path:
-    """Write the page of the first `limit` rows and of as many rejected ones; return its path.
+    """Write the page of `traces` and of as many rejected rows; return its path.
 
     `lengths` and `targets` count the tokens of each trace of the data; by default, of the traces
     shown. Rows that the template cannot say stand among the rejected.
     """
     from tooltune.report.preview import PreviewPage, write_preview
 
-    rejected_when_read = len(traces.ledger)
-    rows = [_rendered(trace, renderer) for trace in traces[:limit]]
-    rows += [_refused(rejection) for rejection in traces.ledger.rejections[:limit]]
+    rows = [_rendered(trace, renderer) for trace in traces]
+    known = {row.source for row in rows}
+    refused = [_refused(rejection) for rejection in account.ledger.rejections]
+    rows += [row for row in refused if row.source not in known][: len(traces) or None]
     shown = [_lengths(row) for row in rows if row.branches is not None]
     page = PreviewPage(
         name=name,
-        model=model,
-        rows_read=traces.rows_read,
-        rows_shown=min(limit, len(traces)) + min(limit, rejected_when_read),
-        facts=_facts(renderer, traces),
-        rejected=_codes(rows, traces),
+        model=str(renderer.tokenizer.name_or_path) or "a tokenizer",
+        rows_read=account.rows_read,
+        rows_shown=len(rows),
+        facts=_facts(renderer, account.formats),
+        rejected=_codes(rows, refused),
         findings=findings,
         lengths=[length for length, _ in shown] if lengths is None else lengths,
         targets=[target for _, target in shown] if targets is None else targets,
@@ -77,25 +93,19 @@ def _lengths(row: PreviewRow) -> tuple[int, int]:
     return len(tokens), sum(token.weight > 0 for token in tokens)
 
 
-def _codes(rows: Sequence[PreviewRow], traces: Traces) -> list[tuple[str, int, str]]:
-    """(code, rows, example), the most frequent first: all of the reading, and those shown."""
-    counts = dict(traces.ledger.counts)
-    examples = {r.code: f"{r.file}:{r.row} {r.reason}" for r in reversed(traces.ledger.rejections)}
-    for row in reversed(rows):
-        if row.code and row.trace is not None:
-            counts[row.code] = counts.get(row.code, 0) + 1
-            examples[row.code] = f"{row.source} {row.reason}"
-    return [
-        (code, count, examples[code])
-        for code, count in sorted(counts.items(), key=lambda pair: -pair[1])
-    ]
+def _codes(rows: Sequence[PreviewRow], refused: Sequence[PreviewRow]) -> list[tuple[str, int, str]]:
+    """(code, rows, example), the most frequent first: of the whole data, and of the rows shown."""
+    by_source = {row.source: row for row in [*rows, *refused] if row.code}
+    counts = Counter(row.code for row in by_source.values())
+    examples = {row.code: f"{row.source} {row.reason}" for row in reversed(by_source.values())}
+    return [(code, count, examples[code]) for code, count in counts.most_common()]
 
 
-def _facts(renderer: Renderer, traces: Traces) -> list[tuple[str, str]]:
+def _facts(renderer: Renderer, formats: str) -> list[tuple[str, str]]:
     profile = renderer.profile
     yes = {True: "yes", False: "no"}
     return [
-        ("Format of the data", traces.format or "unknown"),
+        ("Format of the data", formats or "unknown"),
         ("Turns end in", ", ".join(sorted({stop.text for stop in profile.stops.values()}))),
         ("Calls are read as", profile.call_format or "no parser here reads them"),
         ("Tools rendered", yes[profile.tools]),

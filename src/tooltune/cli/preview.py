@@ -25,6 +25,7 @@ from tooltune.cli.output import (
     user_errors,
     working,
 )
+from tooltune.cli.page import SHOWN
 from tooltune.cli.source import config_of, trace_of_row
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def command(
     ] = None,
     rows: Annotated[
         int, typer.Option(metavar="N", min=1, help="With --html: the first N rows of the data.")
-    ] = 100,
+    ] = SHOWN,
     raw: Annotated[
         bool, typer.Option("--raw", help="One token a line: tab separated, with a heading.")
     ] = False,
@@ -133,7 +134,7 @@ def command(
 
 
 def _write_html(config: Config, data: str, out: Path, limit: int) -> None:
-    from tooltune.cli.page import write_data_page
+    from tooltune.cli.page import Account, write_data_page
     from tooltune.models.load import load_tokenizer
     from tooltune.render.turns import Renderer
     from tooltune.traces.load import require_rows
@@ -141,10 +142,11 @@ def _write_html(config: Config, data: str, out: Path, limit: int) -> None:
 
     name = config.model.pretrained_model_name_or_path
     with working(f"reading {data} and rendering {many(limit, 'row')} as {name} would see it"):
-        traces = require_rows(load_source(config.dataset))
+        traces = require_rows(load_source(config.dataset, config.seed))
         tokenizer = load_tokenizer(name, chat_template=config.model.chat_template)
         renderer = Renderer(tokenizer, render_spec(config, tokenizer, date=None))
-        write_data_page(traces, renderer, out, name=data, model=name, limit=limit)
+        account = Account(traces.rows_read, traces.format, traces.ledger)
+        write_data_page(traces[:limit], account, renderer, out, name=data)
     print_text(f"wrote {out}: open it in a browser")
 
 
@@ -157,13 +159,13 @@ def _explained(config: Config, data: str, row: int) -> tuple[Any, Sequences]:
     from tooltune.render.turns import Renderer
     from tooltune.train.data import load_source, render_spec
 
-    traces = load_source(config.dataset)
+    traces = load_source(config.dataset, config.seed)
     trace = trace_of_row(traces, data, row)
     name = config.model.pretrained_model_name_or_path
     tokenizer = load_tokenizer(name, chat_template=config.model.chat_template)
     spec = render_spec(config, tokenizer, date=None)
     try:
-        rendered = Renderer(tokenizer, spec).render(trace)
+        rendered = Renderer(tokenizer, spec, mark_parts=True).render(trace)
     except RowRejected as rejection:
         raise UserError(
             f"{data}:{row} cannot be trained exactly ({rejection.code}): {rejection.reason}",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tooltune.traces.types import Trace
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_FILE_SUFFIX = re.compile(r"\.(json|jsonl|ndjson|jsonlines|parquet|arrow|csv|tsv|txt|gz|ya?ml)$")
+_FILE_SUFFIX = re.compile(r"\.(jsonl?|ndjson|jsonlines|parquet|arrow|[ct]sv|txt|gz|zstd?|ya?ml)$")
 
 
 def source_keys(data: str) -> dict[str, str]:
@@ -41,14 +41,14 @@ def config_of(verb: str, data: str, model: str | None, overrides: Sequence[str])
     """
     from tooltune.config.load import load_config
     from tooltune.errors import UserError
-    from tooltune.traces.files import check_file
+    from tooltune.traces.files import expand_path
 
     if is_config(data):
         named = [] if model is None else [f"--model={model}"]
         return load_config(Path(data), [*overrides, *named])
     source = source_keys(data)
     if "path" in source:
-        check_file(Path(data))
+        expand_path(data)
     if model is None:
         example = command_line("tooltune", verb, data, "--model", "builtin:smollm2-135m-instruct")
         raise UserError(
@@ -65,10 +65,20 @@ def config_of(verb: str, data: str, model: str | None, overrides: Sequence[str])
 
 
 def say_what_was_read(traces: Traces) -> None:
-    """How many rows were read and accepted, and why the others were not."""
-    rejected = traces.rows_read - len(traces)
-    say(f"{traces.rows_read} rows read, {len(traces)} accepted, {rejected} rejected")
+    """How many rows were read and accepted, which were not wanted, and why others were not used."""
+    filtered = sum(traces.filtered.values())
+    rejected = traces.rows_read - traces.rows_accepted - filtered
+    parts = [f"{traces.rows_read} rows read, {traces.rows_accepted} accepted"]
+    parts += [f"{traces.absorbed} of them in a longer request"] if traces.absorbed else []
+    parts += [f"{filtered} filtered"] if filtered else []
+    parts += [f"{rejected} rejected"]
+    parts += [f"{traces.not_sampled} more not sampled"] if traces.not_sampled else []
+    say(", ".join(parts))
+    for condition, count in traces.filtered.items():
+        say(f"  {count} x filtered by where {condition}")
     for code, count in traces.ledger.counts.items():
+        if code == "filtered":
+            continue
         example = next(r for r in traces.ledger.rejections if r.code == code)
         say(f"  {count} x {code}, such as {example.file}:{example.row}: {example.reason}")
 

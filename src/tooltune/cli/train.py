@@ -18,6 +18,7 @@ from tooltune.cli.output import (
     print_text,
     printable,
     say,
+    tallying,
     user_errors,
 )
 
@@ -63,10 +64,11 @@ def run(config: Config) -> Path:
     from tooltune.evaluate.compare import render_table
     from tooltune.report.build import write_report
     from tooltune.train.optim import NonFiniteError
+    from tooltune.train.preparation.build import Preparing
     from tooltune.train.recipe import train
 
     try:
-        result = train(config)
+        result = train(config, Preparing(tallying("rows prepared"), say))
     except NonFiniteError as error:
         errors.print(f"[bold red]stopped:[/] {escape(printable(str(error)))}")
         errors.print(f"  the run so far is kept in {escape(config.output_dir)}")
@@ -90,8 +92,6 @@ def _look_at_one_row(config: Config, directory: Path, model: Path) -> str:
     words = ["tooltune", "eval", "--model", str(model), "--data", str(paths[0])]
     if source.split != "train" and source.path is None:
         words += ["--split", source.split]
-    if config.model.chat_template_kwargs:
-        words += ["--chat-template-kwargs", json.dumps(config.model.chat_template_kwargs)]
     ledger = (directory / "ledger.jsonl").read_text(encoding="utf-8").split("\n")
     refused = {
         row["row"] for row in map(json.loads, filter(None, ledger)) if row["file"] == str(paths[0])

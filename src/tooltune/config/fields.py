@@ -11,6 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from tooltune.errors import UserError
+from tooltune.traces.where import parse_where
+
 
 class WrongValue(ValueError):
     """A value that its field refuses; `fix` says what to write instead."""
@@ -66,6 +69,16 @@ def _paths(value: Any) -> Any:
     return _text(value)
 
 
+def _where(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise WrongValue("must be a section of `column: value` lines", "where: {outcome: success}")
+    try:
+        parse_where(value)
+    except UserError as error:
+        raise WrongValue(error.message, error.fix) from None
+    return value
+
+
 def _modules(value: Any) -> Any:
     if isinstance(value, str):
         if value != "all-linear":
@@ -93,6 +106,7 @@ def _set_name(value: Any) -> Any:
 Text = Annotated[str, BeforeValidator(_text)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 DataPath = Annotated[str | tuple[str, ...], BeforeValidator(_paths)]
+Where = Annotated[dict[Text, Any], BeforeValidator(_where)]
 Modules = Annotated[str | tuple[str, ...], BeforeValidator(_modules)]
 SetName = Annotated[str, BeforeValidator(_set_name)]
 

@@ -15,10 +15,6 @@ from pydantic import BaseModel
 
 from tooltune.config.yamlfile import KeyPath
 
-_NOT_YET_LENGTH = (
-    "this version trains every trace whole",
-    "delete this line; drop rows that are too long from the data for now",
-)
 _ONE_PROCESS = ("this version trains in one process", "delete this line")
 _AUTOMATIC = "delete this line"
 _NOT_HERE = "delete this section"
@@ -65,19 +61,28 @@ FOREIGN: Mapping[str, tuple[str, str]] = {
     "model.use_*": ("kernels are chosen by themselves", _AUTOMATIC),
     # data
     "*dataset.tokenizer": ("the tokenizer comes with the model", _AUTOMATIC),
-    "*dataset.seq_length": _NOT_YET_LENGTH,
-    "*dataset.truncation": _NOT_YET_LENGTH,
-    "*dataset.truncate_history": _NOT_YET_LENGTH,
-    "*dataset.trim_incomplete_last_turn": _NOT_YET_LENGTH,
-    "*dataset.filter_*": _NOT_YET_LENGTH,
     "*dataset.padding": ("sequences are packed, never padded", _AUTOMATIC),
     "*dataset.answer_only_loss_mask": ("only the model's own turns carry loss, always", _AUTOMATIC),
     "*dataset.chat_template": ("belongs to the model", "model: {chat_template: TEXT_OR_FILE}"),
     "*dataset.split_name": ("is called split here", "split: train"),
+    "*dataset.weights": ("stands in each source", "sources: [{path: A, weight: 2}, {path: B}]"),
+    "*dataset.column_mapping": ("is called columns here", "columns: {messages: NAME_IN_THE_DATA}"),
     "*dataset.data_files": ("is called path here", "path: FILE"),
-    "validation_dataset.train_on_last_turn_only": ("is taken from dataset", _AUTOMATIC),
-    "validation_dataset.mask_reasoning_content": ("is taken from dataset", _AUTOMATIC),
-    "validation_dataset.drop_history_reasoning_content": ("is taken from dataset", _AUTOMATIC),
+    **{
+        f"validation_dataset.{key}": ("is taken from dataset", _AUTOMATIC)
+        for key in (
+            "train_on_last_turn_only",
+            "mask_reasoning_content",
+            "drop_history_reasoning_content",
+            "seq_length",
+            "truncat*",
+            "filter_*",
+            "trim_incomplete_last_turn",
+            "skip_failed_calls",
+            "control_tokens",
+            "loss_weights",
+        )
+    },
     "validation_dataset.shuffle": ("validation keeps the order of the data", _AUTOMATIC),
     # evaluation
     "tool_call_eval.run_on_fsdp2": ("the evaluation runs with every strategy", _AUTOMATIC),
@@ -130,6 +135,10 @@ VALUE_FIXES: Mapping[KeyPath, str] = {
     ("dataset",): "dataset: {path: FILE} or dataset: {dataset_name: HUB_ID}",
     ("validation_dataset",): "validation_dataset: {fraction: 0.1}, or null for none",
     ("tool_call_eval",): "tool_call_eval: {enabled: false} turns it off",
+    ("dataset", "sources"): "sources: [{path: A, weight: 2}, {path: B, weight: 1}]",
+    ("dataset", "columns"): "columns: {messages: NAME_IN_THE_DATA}",
+    ("dataset", "deduplicate"): "deduplicate: keep, weight or drop",
+    ("dataset", "control_tokens"): "control_tokens: reject, escape or allow",
     ("peft",): "peft: {dim: 16} for LoRA, or null for full fine-tuning",
     ("distributed", "strategy"): "strategy: none; this version trains in one process",
     ("checkpoint", "save_consolidated"): "save_consolidated: best_and_latest, or all",
@@ -161,7 +170,7 @@ def unknown_key(path: KeyPath, schema: type[BaseModel], root: type[BaseModel]) -
     near = closest(key, schema.model_fields)
     if near is not None:
         return "is no key of this configuration", f"did you mean {'.'.join([*section, near])}?"
-    elsewhere = {found[-1]: found for found in key_paths(root)}
+    elsewhere = {found[-1]: found for found in reversed(list(key_paths(root)))}
     near = closest(key, elsewhere)
     if near is not None:
         return "is no key of this section", f"did you mean {'.'.join(elsewhere[near])}?"
@@ -201,11 +210,16 @@ def unknown_keys(
         inner = section_of(field.annotation)
         if inner is None:
             continue
-        named = isinstance(value, dict) and _is_mapping_of_sections(field.annotation)
-        parts = value.items() if named else [("", value)]
-        for name, part in parts:
-            yield from unknown_keys(part, inner, root, (*path, str(name)) if named else path)
+        for name, part in _sections_in(value, field.annotation):
+            yield from unknown_keys(part, inner, root, path if name is None else (*path, name))
 
 
-def _is_mapping_of_sections(annotation: Any) -> bool:
-    return getattr(annotation, "__origin__", None) is dict
+def _sections_in(value: Any, annotation: Any) -> Iterator[tuple[str | None, Any]]:
+    """The sections that a value holds by name or number, or that it is (no name)."""
+    kind = getattr(annotation, "__origin__", None)
+    if kind is dict and isinstance(value, dict):
+        yield from ((str(name), part) for name, part in value.items())
+    elif kind is tuple and isinstance(value, (list, tuple)):
+        yield from ((str(index), part) for index, part in enumerate(value))
+    else:
+        yield None, value

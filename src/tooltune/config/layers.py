@@ -8,10 +8,13 @@ from typing import Any
 from tooltune.config.yamlfile import KeyPath
 
 # The ways to say where traces come from: naming one in a later layer takes the place of the other.
-SOURCES = ("path", "dataset_name", "fraction")
+SOURCES = ("path", "dataset_name", "sources", "fraction")
+
+# Keys that describe the rows of one place, and nothing where there is none or are several.
+_OF_ROWS = ("split", "format", "limit_dataset_samples", "columns", "where", "weight_by", "group_by")
 
 # Sections for which an empty `key:` (a YAML null) means nothing but "as by default".
-_SECTIONS = (
+SECTIONS = (
     "step_scheduler",
     "optimizer",
     "lr_scheduler",
@@ -26,7 +29,7 @@ def with_long_forms(values: Mapping[str, Any]) -> dict[str, Any]:
     full = dict(values)
     if isinstance(full.get("model"), str):
         full["model"] = {"pretrained_model_name_or_path": full["model"]}
-    for name in _SECTIONS:
+    for name in SECTIONS:
         if name in full and full[name] is None:
             full[name] = {}
     return full
@@ -41,9 +44,9 @@ def merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]
     result = dict(lower)
     named = {key for key in SOURCES if upper.get(key) is not None}
     if named:
-        gone = set(SOURCES) | {"revision"}
-        if "fraction" in named:
-            gone |= {"split", "format", "limit_dataset_samples"}
+        gone = set(SOURCES) | {"revision", "streaming"}
+        if named & {"fraction", "sources"}:
+            gone |= set(_OF_ROWS) - set(upper)
         result = {key: value for key, value in result.items() if key not in gone - named}
     for key, value in upper.items():
         below = result.get(key)

@@ -102,12 +102,15 @@ def _hinted(problem: Problem) -> Problem:
 
 def _shown(values: Any, path: KeyPath) -> str | None:
     for part in path:
-        values = next((value for key, value in values.items() if str(key) == part), None)
+        inside = values.items() if isinstance(values, Mapping) else enumerate(values)
+        values = next((value for key, value in inside if str(key) == part), None)
     return None if isinstance(values, dict | list) else show(values)
 
 
 def _without(values: Any, unknown: set[KeyPath], above: KeyPath = ()) -> Any:
     """`values` less the unknown keys, so that each of them is reported once."""
+    if isinstance(values, list | tuple):
+        return [_without(value, unknown, (*above, str(i))) for i, value in enumerate(values)]
     if not isinstance(values, Mapping):
         return values
     return {

@@ -51,11 +51,16 @@ def render_samples(
     for trace in traces:
         indices = sample_turns(trace, include_abstain=include_abstain)
         try:
-            turns = {turn.index: turn for turn in renderer.render(trace).turns}
+            row = renderer.render(trace)
         except RowRejected as rejection:
             samples += [EvalSample(trace, i, None, skip_reason=rejection.code) for i in indices]
             continue
-        samples += [EvalSample(trace, i, turns[i]) for i in indices]
+        turns = {turn.index: turn for turn in row.turns}
+        kept = sample_turns(row.trace, include_abstain=include_abstain)  # what flags left of them
+        samples += [
+            EvalSample(row.trace, i, turns.get(i), skip_reason=None if i in turns else "overlong")
+            for i in kept
+        ]
     return samples
 
 

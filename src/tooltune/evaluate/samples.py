@@ -44,8 +44,13 @@ class EvalSample:
 
 
 def should_abstain(trace: Trace, index: int) -> bool:
-    """Whether a turn is one that had tools at hand and rightly called none."""
-    return bool(trace.tools) and not trace.messages[index].tool_calls
+    """Whether a turn had tools at hand, was free to call them, and rightly called none.
+
+    Under a `tool_choice` of "none" it was not free, and under one that demands a call it is no
+    right answer: neither says anything of a model that decides for itself.
+    """
+    free = trace.settings.get("tool_choice", "auto") == "auto"
+    return bool(trace.tools) and free and not trace.messages[index].tool_calls
 
 
 def sample_turns(trace: Trace, *, include_abstain: bool) -> list[int]:
@@ -78,6 +83,7 @@ def select_samples(
         samples = [
             EvalSample(row.trace, i, turns[i], dataset)
             for i in sample_turns(row.trace, include_abstain=include_abstain)
+            if i in turns  # those that fell to seq_length are counted in `row.cut`
         ]
         new = [sample for sample in samples if sample.calls_tools]
         if max_call_turns is not None and len(calls) + len(new) > max_call_turns:

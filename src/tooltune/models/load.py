@@ -21,6 +21,7 @@ from transformers import (
 from tooltune.errors import UserError
 from tooltune.models import builtin
 from tooltune.models.quiet import quiet_transformers
+from tooltune.render.template import template_text
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 # Where a model may lie in a directory that is none: of a run, of a checkpoint, of a download.
@@ -76,7 +77,7 @@ def load_tokenizer(
     source = resolve_model(name)
     tokenizer = _load(name, "tokenizer", lambda: AutoTokenizer.from_pretrained(source))
     if chat_template is not None:
-        tokenizer.chat_template = _template_text(chat_template)
+        tokenizer.chat_template = template_text(chat_template)
     if not tokenizer.chat_template:
         raise UserError(
             f"the tokenizer of {name} has no chat template, so nobody can say what its prompts are",
@@ -132,18 +133,6 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
             "embedding rows",
             fix="use the tokenizer that belongs to this model",
         )
-
-
-def _template_text(template: str | Path) -> str:
-    if isinstance(template, str) and "{" in template:
-        return template
-    try:
-        return Path(template).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"cannot read the chat template {template}: {error}",
-            fix="set chat_template to a readable Jinja file or to the Jinja text itself",
-        ) from error
 
 
 def _load(name: str | Path, what: str, load: Callable[[], _T]) -> _T:

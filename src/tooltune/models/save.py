@@ -25,6 +25,8 @@ from transformers import (
 )
 
 from tooltune.models.quiet import quiet_transformers
+from tooltune.models.render_record import write_render_record
+from tooltune.render.spec import RenderSpec
 
 
 def save_consolidated(
@@ -33,15 +35,16 @@ def save_consolidated(
     directory: str | Path,
     *,
     stop_ids: Sequence[int],
-    chat_template: str | None = None,
+    render: RenderSpec | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
     """Write config, generation config, safetensors and tokenizer; LoRA weights are merged.
 
     `stop_ids` are the ids that end a turn, the main one first: all of them go to
     `generation_config.json`, the main one becomes the tokenizer's `eos_token`, so that plain
-    `generate` and servers stop where the model was taught to. `chat_template` (Jinja text)
-    replaces the tokenizer's own. `dtype` is the type of the saved weights (default: the model's).
+    `generate` and servers stop where the model was taught to. `render` is how its prompts were
+    rendered: a template in it replaces the tokenizer's own, the rest is recorded beside the
+    model. `dtype` is the type of the saved weights (default: the model's).
 
     Raises FileExistsError if `directory` has anything in it (old metadata beside new data loads
     silently) and ValueError without a stop id.
@@ -55,8 +58,8 @@ def save_consolidated(
     dtype = dtype or base.dtype
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(stop_ids[0])
-    if chat_template is not None:
-        tokenizer.chat_template = chat_template
+    if render is not None and render.chat_template is not None:
+        tokenizer.chat_template = render.chat_template
 
     shell = _shell(base, merge_lora(model, dtype=dtype), dtype)
     stops = sorted(set(stop_ids))
@@ -69,6 +72,8 @@ def save_consolidated(
     with quiet_transformers():
         shell.save_pretrained(directory)
         save_tokenizer(tokenizer, directory)
+    if render is not None:
+        write_render_record(render, directory)
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, directory: str | Path) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
-from tooltune.render.messages import MessageShape, to_template, without_reasoning
+from tooltune.render.messages import (
+    MessageShape,
+    PlainMessage,
+    has_reasoning,
+    to_template,
+    without_reasoning,
+)
 from tooltune.render.template import ChatTemplate, TemplateError
 from tooltune.traces.types import Message
 
@@ -16,17 +23,21 @@ _SWITCHES: tuple[dict[str, Any], ...] = (
     {"thinking": False},
     {"thinking": True},
 )
+_OPENING_SHOWN = 60  # characters of a generation prompt that an error quotes
 
 
 class PrefixError(Exception):
     """The full render does not begin with the prompt: the turn cannot be trained as inferred."""
 
-    def __init__(self, switch: str | None) -> None:
+    def __init__(self, switch: str | None, opening: str = "") -> None:
         super().__init__(
             "what the template renders for this turn does not begin with the prompt that "
-            "inference would feed" + (f"; it does with `{switch}`" if switch else "")
+            "inference would feed"
+            + (f", whose end is {opening!r}" if opening else "")
+            + (f"; it does with `{switch}`" if switch else "")
         )
         self.switch = switch
+        self.opening = opening
 
 
 def turn_texts(
@@ -36,54 +47,93 @@ def turn_texts(
     tools: Sequence[dict[str, Any]] | None,
     shape: MessageShape,
 ) -> tuple[str, str]:
+    """`plain_turn_texts` of messages, put into the template's shape."""
+    *plain, last = to_template([*before, turn], shape)
+    return plain_turn_texts(template, plain, last, tools)
+
+
+def plain_turn_texts(
+    template: ChatTemplate,
+    before: Sequence[PlainMessage],
+    turn: PlainMessage,
+    tools: Sequence[dict[str, Any]] | None,
+) -> tuple[str, str]:
     """(prompt text, rest of the full render) of an assistant turn after the messages `before`.
 
     The rest is the completion, its stop, and whatever the template writes behind it. Where the
-    full render rewrites earlier reasoning that the prompt shows (gpt-oss), both are rendered
-    without it and that rest is attached to the true prompt.
+    full render rewrites earlier reasoning or text beside calls that the prompt shows (gpt-oss),
+    or moves the system text (Mistral writes it into the last user message only while that is the
+    last message), both are rendered without it and that rest is attached to the true prompt.
 
     Raises: TemplateError, PrefixError.
     """
-    prompt = template.render(to_template(before, shape), tools, generation_prompt=True)
-    rest = _rest(template, before, turn, tools, shape, prompt)
+    prompt = template.render(before, tools, generation_prompt=True)
+    rest = _rest(template, before, turn, tools, prompt)
     if rest is not None:
         return prompt, rest
-    if any(message.reasoning for message in before):
-        bare = without_reasoning(before)
-        bare_prompt = template.render(to_template(bare, shape), tools, generation_prompt=True)
-        rest = _rest(template, bare, turn, tools, shape, bare_prompt)
+    for bare in _without_what_moves(before):
+        try:
+            bare_prompt = template.render(bare, tools, generation_prompt=True)
+            rest = _rest(template, bare, turn, tools, bare_prompt)
+        except TemplateError:  # what was left out is needed: no way round
+            continue
         if rest is not None:
             return prompt, rest
-    raise PrefixError(_working_switch(template, before, turn, tools, shape))
+    closed = template.render(before, tools, generation_prompt=False)
+    opening = prompt[len(shared_prefix(prompt, closed)) :]
+    switch = _working_switch(template, before, turn, tools)
+    raise PrefixError(switch, opening if len(opening) <= _OPENING_SHOWN else "")
+
+
+def shared_prefix(first: str, second: str) -> str:
+    """The longest text that both begin with."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return first[: next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))]
+
+
+def _without_what_moves(before: Sequence[PlainMessage]) -> Iterator[Sequence[PlainMessage]]:
+    """The messages without what a template may show in a prompt and not behind it."""
+    ways: list[Callable[[Sequence[PlainMessage]], Sequence[PlainMessage]]] = []
+    if has_reasoning(before):
+        ways.append(without_reasoning)
+    if any(message.get("tool_calls") and message.get("content") for message in before):
+        ways.append(_without_text_beside_calls)
+    if len(before) > 1 and before[0]["role"] == "system":
+        ways.append(lambda messages: messages[1:])
+    for size in range(1, len(ways) + 1):
+        for chosen in combinations(ways, size):
+            bare = before
+            for way in chosen:
+                bare = way(bare)
+            yield bare
+
+
+def _without_text_beside_calls(messages: Sequence[PlainMessage]) -> list[PlainMessage]:
+    return [{**m, "content": ""} if m.get("tool_calls") else m for m in messages]
 
 
 def _rest(
     template: ChatTemplate,
-    before: Sequence[Message],
-    turn: Message,
+    before: Sequence[PlainMessage],
+    turn: PlainMessage,
     tools: Sequence[dict[str, Any]] | None,
-    shape: MessageShape,
     prompt: str,
     **switch: Any,
 ) -> str | None:
-    messages = to_template([*before, turn], shape)
-    full = template.render(messages, tools, generation_prompt=False, **switch)
+    full = template.render([*before, turn], tools, generation_prompt=False, **switch)
     return full[len(prompt) :] if full.startswith(prompt) else None
 
 
 def _working_switch(
     template: ChatTemplate,
-    before: Sequence[Message],
-    turn: Message,
+    before: Sequence[PlainMessage],
+    turn: PlainMessage,
     tools: Sequence[dict[str, Any]] | None,
-    shape: MessageShape,
 ) -> str | None:
     for switch in _SWITCHES:
         try:
-            prompt = template.render(
-                to_template(before, shape), tools, generation_prompt=True, **switch
-            )
-            if _rest(template, before, turn, tools, shape, prompt, **switch) is not None:
+            prompt = template.render(before, tools, generation_prompt=True, **switch)
+            if _rest(template, before, turn, tools, prompt, **switch) is not None:
                 key, value = next(iter(switch.items()))
                 return f"chat_template_kwargs: {{{key}: {str(value).lower()}}}"
         except TemplateError:

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tooltune.errors import UserError
+from tooltune.render.account import RenderCounts
 from tooltune.render.sequences import IGNORED, FlatSequence, flatten_turns
-from tooltune.render.spec import RenderSpec
+from tooltune.render.spec import ControlTokens, LossWeights, RenderSpec
+from tooltune.render.template import template_text
+from tooltune.render.truncate import without_effect
 from tooltune.render.turns import Renderer, render_traces
 from tooltune.traces.ledger import Ledger
 from tooltune.traces.load import load_traces, require_rows
@@ -24,15 +27,22 @@ class AgentChatDataset(Sequence[Item]):
 
     Items are dictionaries of `input_ids`, `labels` (unshifted, -100 = not a target),
     `attention_mask` (lists of int, equal lengths) and `___PAD_TOKEN_IDS___` (the value that pads
-    each of the three). `ledger` holds the rejected rows; `rows_read` and `truncated` (sequences
-    that lost tokens to `seq_length`) complete the account.
+    each of the three). `ledger` holds the rejected rows; `rows_read`, `truncated` (rows that lost
+    something to `seq_length`) and `counts` (what they lost, and what other flags did) complete the
+    account.
     """
 
-    def __init__(self, items: list[Item], ledger: Ledger, rows_read: int, truncated: int) -> None:
+    def __init__(
+        self, items: list[Item], ledger: Ledger, rows_read: int, counts: RenderCounts
+    ) -> None:
         self._items = items
         self.ledger = ledger
         self.rows_read = rows_read
-        self.truncated = truncated
+        self.counts = counts
+
+    @property
+    def truncated(self) -> int:
+        return self.counts.truncated_rows
 
     def __len__(self) -> int:
         return len(self._items)
@@ -52,7 +62,7 @@ def make_agent_chat_dataset(
     split: str = "train",
     revision: str | None = None,
     format: str | None = None,
-    chat_template: str | None = None,
+    chat_template: str | Path | None = None,
     chat_template_kwargs: Mapping[str, Any] | None = None,
     seq_length: int | None = None,
     padding: bool | Literal["max_length"] = False,
@@ -61,29 +71,51 @@ def make_agent_chat_dataset(
     train_on_last_turn_only: bool = False,
     mask_reasoning_content: bool = False,
     drop_history_reasoning_content: bool = False,
+    truncate_history: bool = False,
+    filter_no_assistant: bool = False,
+    filter_overlong: bool = False,
+    trim_incomplete_last_turn: bool = False,
+    skip_failed_calls: bool = False,
+    control_tokens: ControlTokens = "reject",
+    loss_weights: LossWeights | Mapping[str, float] | None = None,
 ) -> AgentChatDataset:
     """Load traces, render each turn as inference will see it, and label the assistant's tokens.
 
     One item per trace; a trace whose template rewrites history gives several, so that every turn
-    is trained exactly once. `seq_length` counts tokens and takes effect with `truncation=True`
-    (items are cut on the right; one left without a target is dropped and counted in `truncated`)
-    or `padding="max_length"`.
+    is trained exactly once. `chat_template` is Jinja text or a file. The other flags are those of
+    `RenderSpec`. `seq_length` counts the tokens of an item and takes effect with
+
+    - `truncate_history`: whole oldest exchanges go until the row fits; the system text, the tools
+      and the last exchange stay;
+    - `filter_overlong`: a row that is still longer is rejected (`overlong` in the ledger);
+    - `truncation`: it loses the turns that do not fit, whole (`overlong` where none does);
+    - `padding="max_length"`: shorter items are filled up.
+
+    Labels can only say 0 or 1: a weight (of a message, a row, or in `loss_weights`) takes effect
+    here where it is 0; `tooltune train` and `Renderer` heed all of them.
 
     Raises: UserError for a source that cannot be read, a template that cannot be used, or when no
     row is accepted.
     """
-    if (truncation or padding) and seq_length is None:
-        raise UserError(
-            "`truncation` and `padding` need a length", fix="give `seq_length` (tokens)"
-        )
+    if padding and seq_length is None:
+        raise UserError("`padding` needs a length", fix="give `seq_length` (tokens)")
     renderer = Renderer(
         tokenizer,
         RenderSpec(
-            chat_template=chat_template,
+            chat_template=None if chat_template is None else template_text(chat_template),
             chat_template_kwargs=dict(chat_template_kwargs or {}),
             train_on_last_turn_only=train_on_last_turn_only,
             mask_reasoning_content=mask_reasoning_content,
             drop_history_reasoning_content=drop_history_reasoning_content,
+            seq_length=seq_length,
+            truncate_history=truncate_history,
+            filter_overlong=filter_overlong,
+            truncation=truncation,
+            filter_no_assistant=filter_no_assistant,
+            trim_incomplete_last_turn=trim_incomplete_last_turn,
+            skip_failed_calls=skip_failed_calls,
+            control_tokens=control_tokens,
+            loss_weights=LossWeights.of(loss_weights),
         ),
     )
     traces = load_traces(
@@ -99,23 +131,13 @@ def make_agent_chat_dataset(
     if not rendered:
         require_rendered(traces.ledger)
     sequences = [s for row in rendered for s in flatten_turns(row.turns)]
-    if seq_length is not None and not (truncation or padding):
-        longest = max(len(sequence.input_ids) for sequence in sequences)
-        logger.warning(
-            "seq_length=%d has no effect without truncation=True or padding='max_length'; the "
-            "longest item has %d tokens",
-            seq_length,
-            longest,
-        )
-    truncated = 0
-    if truncation and seq_length is not None:
-        truncated = sum(len(sequence.input_ids) > seq_length for sequence in sequences)
-        sequences = [_truncate(sequence, seq_length) for sequence in sequences]
-        sequences = [sequence for sequence in sequences if sequence.n_targets]
+    warning = without_effect(renderer.spec, renderer.counts.longest)
+    if warning and not padding:
+        logger.warning(warning)
     pad = {"input_ids": _pad_id(tokenizer), "labels": IGNORED, "attention_mask": 0}
     width = seq_length if padding else None
     items = [_item(sequence, pad, width) for sequence in sequences]
-    return AgentChatDataset(items, traces.ledger, traces.rows_read, truncated)
+    return AgentChatDataset(items, traces.ledger, traces.rows_read, renderer.counts)
 
 
 def require_rendered(ledger: Ledger) -> None:
@@ -133,10 +155,6 @@ def require_rendered(ledger: Ledger) -> None:
         "no row could be rendered, so there is nothing to train on:\n" + "\n".join(lines),
         fix="mend the data, or choose a chat template that can express it (`model.chat_template`)",
     )
-
-
-def _truncate(sequence: FlatSequence, length: int) -> FlatSequence:
-    return FlatSequence(sequence.input_ids[:length], sequence.labels[:length])
 
 
 def _item(sequence: FlatSequence, pad: dict[str, int], width: int | None) -> Item:

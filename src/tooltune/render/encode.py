@@ -8,20 +8,26 @@ encoded once, however many turns hold it.
 
 from __future__ import annotations
 
-import re
+import json
+import secrets
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tooltune.render.injection import Placeholders
+from tooltune.render.strings import any_of
 
-_MEMO_CHARACTERS = 64_000_000  # bound of the memo, in characters of remembered segments
+_MEMO_CHARACTERS = 8_000_000  # bound of the memo, in characters of its segments: about 100 MB
 
 
 class SegmentEncoder:
-    """Encodes text for one tokenizer; `encoder_calls` counts real tokenizer calls."""
+    """Encodes text for one tokenizer; `encoder_calls` counts real tokenizer calls.
 
-    def __init__(self, tokenizer: Any) -> None:
+    `controls` are the tokens that hidden text may spell out, by default all special ones: there
+    they are encoded as ordinary characters.
+    """
+
+    def __init__(self, tokenizer: Any, controls: Iterable[str] | None = None) -> None:
         self._tokenizer = tokenizer
         self._memo: OrderedDict[tuple[str, bool], tuple[int, ...]] = OrderedDict()
         self._memo_characters = 0
@@ -35,7 +41,13 @@ class SegmentEncoder:
         )
         ids = {token.content: index for index, token in added.items() if not token.normalized}
         self._ids = ids if self._backend is not None and cuttable else {}
-        self._cut = _alternation(self._ids)
+        self._cut = any_of(self._ids)
+        named = None if controls is None else frozenset(controls)
+        self._controls = {
+            token.content: index
+            for index, token in added.items()
+            if (token.special if named is None else token.content in named)
+        }
         # A token behind which a text is encoded where it is the continuation of another.
         self._anchor = next(
             (t.content for t in added.values() if not (t.normalized or t.rstrip or t.single_word)),
@@ -44,7 +56,7 @@ class SegmentEncoder:
         if self._backend is not None:  # what an earlier call left set must not cut segments
             self._backend.no_truncation()
             self._backend.no_padding()
-        self._literal: tuple[Any, str] | None = None
+        self._literal: tuple[Any, str] | None = None  # the backend of `_encode_literal`, its anchor
 
     def encode(
         self, text: str, *, first: bool = True, hidden: Placeholders | None = None
@@ -73,9 +85,33 @@ class SegmentEncoder:
         if position < len(text):
             yield text[position:], first and position == 0
 
+    def learn(self, text: str, encoding: Any) -> bool:
+        """Remember the segments of `text` from the backend's `encoding` of it as a whole.
+
+        False where one is not what it was elsewhere, or an added token is not where `text` has it.
+        """
+        ids = encoding.ids
+        position = token = 0
+        for match in self._cut.finditer(text):
+            start, place = match.start(), encoding.char_to_token(match.start())
+            if place is None or ids[place] != self._ids[match.group()]:
+                return False
+            if not self._learn_segment(text[position:start], position == 0, ids[token:place]):
+                return False
+            position, token = match.end(), place + 1
+        return self._learn_segment(text[position:], position == 0, ids[token:])
+
+    def _learn_segment(self, segment: str, first: bool, ids: Sequence[int]) -> bool:
+        if not segment:
+            return not ids
+        known = self._memo.get((segment, first))
+        if known is None:
+            self._remember((segment, first), tuple(ids))
+        return known is None or list(known) == ids
+
     def use_whole_texts(self) -> None:
         """Stop cutting at added tokens: for a tokenizer whose segments turned out to interact."""
-        self._ids, self._cut = {}, _alternation(())
+        self._ids, self._cut = {}, any_of(())
         self._memo.clear()
 
     @property
@@ -83,17 +119,35 @@ class SegmentEncoder:
         """Whether texts are cut at added tokens (and segments memoised)."""
         return bool(self._ids)
 
+    def long_head(self, text: str, shortest: int) -> tuple[int, int]:
+        """Where the first segment of `shortest` characters ends that an added token follows.
+
+        As (start, end) of that token in characters; (0, 0) where there is none.
+        """
+        position = 0
+        for match in self._cut.finditer(text):
+            if match.start() - position >= shortest:
+                return match.span()
+            position = match.end()
+        return 0, 0
+
+    @property
+    def reads_controls_as_text(self) -> bool:
+        """Whether text that spells out control strings can be encoded as ordinary characters."""
+        return bool(self._ids) and self._literal_backend() is not None
+
     def _encode_literal(self, text: str, first: bool) -> list[int]:
-        backend, anchor = self._literal_backend()
+        literal = self._literal_backend()
+        assert literal is not None
+        backend, anchor = literal
         self.encoder_calls += 1
         if first:
             return list(backend.encode(text, add_special_tokens=False).ids)
         return list(backend.encode(anchor + text, add_special_tokens=False).ids[1:])
 
-    def _literal_backend(self) -> tuple[Any, str]:
-        assert self._backend is not None
-        if self._literal is None:
-            self._literal = _literal_copy(self._backend)
+    def _literal_backend(self) -> tuple[Any, str] | None:
+        if self._literal is None and self._backend is not None:
+            self._literal = _literal_copy(self._backend, self._controls)
         return self._literal
 
     @property
@@ -114,8 +168,9 @@ class SegmentEncoder:
         for piece, _ in self._pieces(text, first=False):
             shown, backend, anchor = piece, self._backend, self._anchor
             if hidden is not None and hidden.holds(piece):
-                shown = hidden.restore(piece)
-                backend, anchor = self._literal_backend()
+                shown, literal = hidden.restore(piece), self._literal_backend()
+                assert literal is not None
+                backend, anchor = literal
             offsets = backend.encode(anchor + shown, add_special_tokens=False).offsets[1:]
             shift = position - len(anchor)
             spans += [(start + shift, end + shift) for start, end in offsets]
@@ -138,12 +193,15 @@ class SegmentEncoder:
             ids = tuple(
                 self._backend.encode(self._anchor + segment, add_special_tokens=False).ids[1:]
             )
+        self._remember(key, ids)
+        return ids
+
+    def _remember(self, key: tuple[str, bool], ids: tuple[int, ...]) -> None:
         self._memo[key] = ids
-        self._memo_characters += len(segment)
+        self._memo_characters += len(key[0])
         while self._memo_characters > _MEMO_CHARACTERS:
             (old, _), _ = self._memo.popitem(last=False)
             self._memo_characters -= len(old)
-        return ids
 
     def _encode_whole(self, text: str, first: bool) -> list[int]:
         self.encoder_calls += 1
@@ -153,17 +211,24 @@ class SegmentEncoder:
         return list(self._tokenizer(self._anchor + text, add_special_tokens=False)["input_ids"])[1:]
 
 
-def _alternation(strings: Iterable[str]) -> re.Pattern[str]:
-    longest_first = sorted(strings, key=lambda text: (-len(text), text))
-    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+def _literal_copy(backend: Any, controls: Mapping[str, int]) -> tuple[Any, str] | None:
+    """A copy of the backend that reads the `controls` as text, and an anchor behind which it does.
 
-
-def _literal_copy(backend: Any) -> tuple[Any, str]:
-    """A copy of the backend that reads special tokens as text, and an anchor it does not."""
+    Their entries in the table of added tokens (tokenizer.json of huggingface.co/docs/tokenizers)
+    get contents that no text can guess, so that all other tokens keep their ids. None where they
+    do not keep them, or where the model still makes a control's id of its characters.
+    """
     from tokenizers import AddedToken, Tokenizer
 
-    copy = Tokenizer.from_str(backend.to_str())
-    anchor = "\ue000\ue001anchor\ue001\ue000"
+    table, nonce = json.loads(backend.to_str()), secrets.token_hex(8)
+    kept = {e["content"]: e["id"] for e in table["added_tokens"] if e["content"] not in controls}
+    for entry in table["added_tokens"]:
+        if entry["content"] in controls:
+            entry["content"] = f"\ue000{nonce}{entry['id']}\ue001"
+    copy = Tokenizer.from_str(json.dumps(table, ensure_ascii=False))
+    anchor = f"\ue000{nonce}anchor\ue001"
     copy.add_tokens([AddedToken(anchor, normalized=False, special=False)])
-    copy.encode_special_tokens = True
-    return copy, anchor
+    moved = [content for content, index in kept.items() if copy.token_to_id(content) != index]
+    ids = set(controls.values())
+    made = [c for c in controls if ids & set(copy.encode(anchor + c, add_special_tokens=False).ids)]
+    return None if moved or made else (copy, anchor)

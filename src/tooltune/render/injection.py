@@ -1,18 +1,21 @@
 """Control strings inside the data: the way a user message can pose as the assistant (trap 14).
 
-A *control string* is a token or marker that this template itself uses. A row whose text holds one
-is rejected: tokenized, it would become a real control token. Special tokens that the template does
-not use cannot be mistaken for structure; they are kept, but read as ordinary characters.
+A *control string* is a token or marker that this template itself uses. By default a row whose text
+holds one is rejected: tokenized, it would become a real control token. Special tokens that the
+template does not use cannot be mistaken for structure; they are kept, but read as ordinary
+characters, as under `escape` all control strings are. `allow` leaves all to the tokenizer.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tooltune.traces.types import Trace
+from tooltune.render.spec import ControlTokens
+from tooltune.render.strings import any_of
+from tooltune.traces.types import Message, Tool, ToolCall
 
 # Markers of calls, results and thinking that templates write as plain text where the vocabulary
 # has no token for them: in data they fool a parser just as much.
@@ -28,15 +31,27 @@ _TEXT_MARKERS = (
     "<|python_tag|>",
 )
 _MARKER_SHAPE = re.compile(r"[<\[].*\w.*[>\]]", re.DOTALL)
+_PIPED = re.compile(r"<[|\uff5c].+[|\uff5c]>")  # <|fim_prefix|>: not marked special by Qwen, but is
 _OPEN, _CLOSE = "\ue000", "\ue001"
 
 
 @dataclass(frozen=True, slots=True)
 class ControlStrings:
-    """`forbidden` strings reject a row; `escaped` ones are encoded as ordinary characters."""
+    """Patterns of the strings that reject a row, and of those read as ordinary characters.
+
+    `strings` are all of them together: tokens of the tokenizer and plain text markers.
+    """
 
     forbidden: re.Pattern[str]
     escaped: re.Pattern[str]
+    strings: frozenset[str]
+
+    def under(self, policy: ControlTokens) -> ControlStrings:
+        """What is rejected and what is escaped where the found strings are treated by `policy`."""
+        if policy == "reject":
+            return self
+        escaped = self.strings if policy == "escape" else ()
+        return replace(self, forbidden=any_of(()), escaped=any_of(escaped))
 
 
 @dataclass(slots=True)
@@ -60,13 +75,17 @@ class Placeholders:
 
         Raises: ValueError where the template changed a stand-in, so that it cannot be put back.
         """
-        restored = _STAND_IN.sub(lambda match: self.originals[int(match.group(1))], text)
-        if _BROKEN.search(restored):
+        if _BROKEN.search(_STAND_IN.sub("", text)):
             raise ValueError("the chat template changes text that spells out a special token")
-        return restored
+        return _STAND_IN.sub(lambda match: self.originals[int(match.group(1))], text)
 
     def holds(self, text: str) -> bool:
         return _OPEN in text and _STAND_IN.search(text) is not None
+
+    @property
+    def count(self) -> int:
+        """How many special tokens were hidden."""
+        return sum(original not in (_OPEN, _CLOSE) for original in self.originals)
 
     def _stand_in(self, match: re.Match[str]) -> str:
         self.originals.append(match.group())
@@ -85,33 +104,42 @@ def control_strings(tokenizer: Any, template_texts: Sequence[str]) -> ControlStr
     """
     added = getattr(tokenizer, "added_tokens_decoder", None) or {}
     forbidden = {m for m in _TEXT_MARKERS if any(m in text for text in template_texts)}
-    escaped = set()
+    escaped = {_OPEN, _CLOSE}  # of stand-ins: data that holds them must not pose as one
     for token in added.values():
         content = token.content
-        if not (token.special or _MARKER_SHAPE.fullmatch(content)):
+        special = token.special or _PIPED.fullmatch(content)
+        if not (special or _MARKER_SHAPE.fullmatch(content)):
             continue  # an ordinary word or white space that happens to be an added token
         if any(content in text for text in template_texts):
             forbidden.add(content)
-        elif token.special:
+        elif special:
             escaped.add(content)
-    # The stand-ins' own characters are private-use; data that holds one cannot be told apart.
-    return ControlStrings(_any_of({*forbidden, _OPEN, _CLOSE}), _any_of(escaped))
+    return ControlStrings(any_of(forbidden), any_of(escaped), frozenset(forbidden | escaped))
 
 
-def find_forbidden(trace: Trace, controls: ControlStrings) -> tuple[str, str] | None:
-    """The first control string in untrusted text, as (field, string), or None."""
-    for where, text in untrusted_strings(trace):
-        match = controls.forbidden.search(text)
-        if match:
-            return where, match.group()
-    return None
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What texts hold: the first forbidden string as (field, string), and whether any escaped."""
+
+    forbidden: tuple[str, str] | None
+    escaped: bool
 
 
-def untrusted_strings(trace: Trace) -> Iterator[tuple[str, str]]:
-    """Every string of a trace that reaches the template, with the name of its field."""
-    for i, message in enumerate(trace.messages):
+def find_controls(strings: Iterable[tuple[str, str]], controls: ControlStrings) -> Found:
+    """Look through (field, text) pairs."""
+    forbidden, escaped = None, False
+    for where, text in strings:
+        if forbidden is None and (match := controls.forbidden.search(text)):
+            forbidden = where, match.group()
+        escaped = escaped or controls.escaped.search(text) is not None
+    return Found(forbidden, escaped)
+
+
+def strings_of_messages(messages: Sequence[Message]) -> Iterator[tuple[str, str]]:
+    """Every string of messages that reaches the template, with the name of its field."""
+    for i, message in enumerate(messages):
         where = f"messages[{i}]"
-        for key in ("content", "reasoning", "tool_call_id", "name"):
+        for key in TEXT_FIELDS:
             text = getattr(message, key)
             if text:
                 yield f"{where}.{key}", text
@@ -120,8 +148,25 @@ def untrusted_strings(trace: Trace) -> Iterator[tuple[str, str]]:
             if call.id:
                 yield f"{where}.tool_calls[{j}].id", call.id
             yield from _strings(f"{where}.tool_calls[{j}].arguments", call.arguments)
-    for i, tool in enumerate(trace.tools):
+
+
+def strings_of_tools(tools: Sequence[Tool]) -> Iterator[tuple[str, str]]:
+    """Every string of tool schemas, keys included."""
+    for i, tool in enumerate(tools):
         yield from _strings(f"tools[{i}]", tool.function)
+
+
+def hide_in_message(message: Message, hidden: Placeholders, pattern: re.Pattern[str]) -> Message:
+    """`message` with stand-ins in every field that `strings_of_messages` lists."""
+    changed = {key: hidden.hide(getattr(message, key), pattern) for key in TEXT_FIELDS}
+    changed["tool_calls"] = tuple(
+        ToolCall(*(hidden.hide(part, pattern) for part in (call.name, call.arguments, call.id)))
+        for call in message.tool_calls
+    )
+    return replace(message, **changed)
+
+
+TEXT_FIELDS = ("content", "reasoning", "tool_call_id", "name")
 
 
 def _strings(where: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -134,8 +179,3 @@ def _strings(where: str, value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
             yield from _strings(f"{where}[{i}]", item)
-
-
-def _any_of(strings: Iterable[str]) -> re.Pattern[str]:
-    longest_first = sorted(strings, key=lambda text: (-len(text), text))
-    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from collections.abc import Iterator, Sequence
 
 from tooltune.render.profile import TemplateProfile
 from tooltune.toolcalls.parse import parse_turn
@@ -25,9 +27,8 @@ def check_representable(trace: Trace, profile: TemplateProfile) -> None:
     Raises: RowRejected.
     """
     if trace.tools and not profile.tools:
-        raise RowRejected(
-            "template_ignores_tools",
-            "the chat template does not render `tools`; set `model.chat_template` to one that does",
+        raise _refusal(
+            "template_ignores_tools", "the chat template does not render `tools`", profile
         )
     for i, message in enumerate(trace.messages):
         _check_message(message, f"messages[{i}]", profile)
@@ -36,32 +37,76 @@ def check_representable(trace: Trace, profile: TemplateProfile) -> None:
 def _check_message(message: Message, where: str, profile: TemplateProfile) -> None:
     calls = message.tool_calls
     if message.role == "system" and message.content and not profile.system:
-        raise RowRejected("template_drops_system", f"{where}: the template drops system messages")
+        said = f"{where}: the template does not show system messages"
+        raise _refusal("template_drops_system", said, profile)
     if message.role == "tool" and profile.tool_results == "dropped":
-        raise RowRejected(
-            "template_drops_tool_results", f"{where}: the template drops tool results"
-        )
+        said = f"{where}: the template does not show tool results"
+        raise _refusal("template_drops_tool_results", said, profile)
     if calls and not profile.tool_calls:
-        raise RowRejected(
-            "template_drops_tool_calls",
-            f"{where}.tool_calls: the template does not render calls; set `model.chat_template`",
-        )
+        said = f"{where}.tool_calls: the template does not show calls"
+        raise _refusal("template_drops_tool_calls", said, profile)
     if len(calls) > 1 and not profile.parallel_calls:
-        raise RowRejected(
-            "template_drops_parallel_calls",
-            f"{where}.tool_calls: the template renders only one call a turn",
-        )
+        said = f"{where}.tool_calls: the template can show only one call a turn"
+        raise _refusal("template_drops_parallel_calls", said, profile)
     if calls and (message.content or "").strip() and not profile.content_beside_calls:
-        raise RowRejected(
-            "template_drops_content",
-            f"{where}.content: the template drops text beside a call",
-        )
-    if (message.reasoning or "").strip() and not profile.reasoning:
-        raise RowRejected(
-            "template_drops_reasoning",
-            f"{where}.reasoning_content: the template does not render reasoning; remove it from "
-            "the data or set `model.chat_template`",
-        )
+        ways = {"reasoning": "writes it as reasoning", "moved": "moves it behind the results"}
+        way = ways.get(profile.beside_calls, "drops it")
+        said = f"{where}.content: text beside a call, and the template {way}"
+        raise _refusal("template_drops_content", said, profile)
+    shown = profile.reasoning_beside_calls if calls else profile.reasoning
+    if (message.reasoning or "").strip() and not shown:
+        kind = "a turn with calls" if calls else "an answer"
+        does = "leaves no room for" if profile.thinking_switch else "does not show"
+        said = f"{where}.reasoning_content: the template {does} the reasoning of {kind}"
+        raise _refusal("template_drops_reasoning", said, profile)
+
+
+def _refusal(code: str, said: str, profile: TemplateProfile) -> RowRejected:
+    """A refusal that ends in what the probe knows to do about it."""
+    remedy = profile.remedies.get(code)
+    return RowRejected(code, f"{said}; {remedy}" if remedy else said)
+
+
+def check_prompts(trace: Trace, prompts: Sequence[str]) -> None:
+    """Tools, and what was not said by the model, must stand in the prompt of some turn.
+
+    The probe saw where a template shows each role; this notices what it loses elsewhere, as a
+    second system message, or rewrites. What the assistant said earlier is the template's to
+    shorten: inference shows the same.
+
+    Raises: RowRejected.
+    """
+    for i, tool in enumerate(trace.tools):
+        if not any(tool.name in prompt for prompt in reversed(prompts)):
+            raise RowRejected(
+                "text_not_in_prompt",
+                f"tools[{i}].name: the template does not show this tool; remove it, or set "
+                "`model.chat_template`",
+            )
+    for i, message in enumerate(trace.messages[: max(trace.turns, default=0)]):
+        if message.role == "assistant" or not message.content:
+            continue
+        if not any(_shows(prompt, message.content) for prompt in reversed(prompts)):
+            raise RowRejected(
+                "text_not_in_prompt",
+                f"messages[{i}].content: the template drops or rewrites this {message.role} "
+                "message; change the data, or set `model.chat_template`",
+            )
+
+
+_PYTHON_ESCAPES = str.maketrans({"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r"})
+
+
+def _shows(render: str, text: str) -> bool:
+    """Whether `text` stands in a render, as it is or as a JSON or Python string spells it."""
+    text = text.strip()
+    return (
+        text in render
+        or json.dumps(text, ensure_ascii=False)[1:-1] in render
+        or json.dumps(text)[1:-1] in render
+        or repr(text)[1:-1] in render
+        or text.translate(_PYTHON_ESCAPES) in render
+    )
 
 
 def check_completion(
@@ -73,12 +118,13 @@ def check_completion(
     """Invariant 2: the completion parses back to the message's calls, text and reasoning.
 
     `completion` is the text that the tokens spell, so after the tokenizer's normaliser. Compared
-    modulo edge white space and unicode normal form. Families without a parser here are not
-    checked.
+    modulo edge white space and unicode normal form. For families without a parser here, every text
+    of the message must stand in the completion.
 
     Raises: RowRejected.
     """
     if profile.call_format is None:
+        _check_shown(message, completion, index)
         return
     parsed = parse_turn(completion, format=profile.call_format)
     expected = [(call.name, thaw(call.arguments)) for call in message.tool_calls]
@@ -95,6 +141,35 @@ def check_completion(
                 "text_not_recoverable",
                 f"messages[{index}].{field}: the rendered turn does not show this text as it is",
             )
+
+
+def _check_shown(message: Message, completion: str, index: int) -> None:
+    completion = unicodedata.normalize("NFC", completion)
+    for field, text in (("content", message.content), ("reasoning_content", message.reasoning)):
+        if not _shows(completion, unicodedata.normalize("NFC", text or "")):
+            raise RowRejected(
+                "text_not_recoverable",
+                f"messages[{index}].{field}: the rendered turn does not show this text as it is",
+            )
+    for call in message.tool_calls:
+        texts = [call.name, *_strings(thaw(call.arguments))]
+        if not all(_shows(completion, unicodedata.normalize("NFC", text)) for text in texts):
+            raise RowRejected(
+                "calls_not_recoverable",
+                f"messages[{index}]: the rendered turn does not show the calls as they are",
+            )
+
+
+def _strings(value: object) -> Iterator[str]:
+    """Keys and strings of a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from (str(key), *_strings(item))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
 
 
 def _folded(value: object) -> object:

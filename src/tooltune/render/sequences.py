@@ -19,7 +19,7 @@ class FlatSequence:
 
     @property
     def n_targets(self) -> int:
-        return sum(label != IGNORED for label in self.labels)
+        return len(self.labels) - self.labels.count(IGNORED)
 
 
 def chain_turns(turns: Sequence[Turn]) -> list[list[Turn]]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from tooltune.errors import UserError
+from tooltune.render.jinja import direct_renderer
 from tooltune.render.spec import RenderSpec
+
+logger = logging.getLogger(__name__)
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -27,6 +32,22 @@ class TemplateError(Exception):
     """The template itself raised; `str` is its own message, on one line."""
 
 
+def template_text(template: str | Path) -> str:
+    """Jinja source given as such or as a path: a `Path`, or a string without a brace.
+
+    Raises: UserError where the file cannot be read.
+    """
+    if isinstance(template, str) and "{" in template:
+        return template
+    try:
+        return Path(template).expanduser().read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"cannot read the chat template {template}: {error}",
+            fix="set chat_template to a readable Jinja file or to the Jinja text itself",
+        ) from error
+
+
 class ChatTemplate:
     """A tokenizer's (or an override) template with its fixed arguments.
 
@@ -41,6 +62,9 @@ class ChatTemplate:
         self._override = spec.chat_template
         self._now = datetime.fromisoformat(spec.date) if spec.date else datetime.now()
         self._frozen: dict[bool, str] = {}  # the source without and with tools, its clock stopped
+        self.dates: set[str] = set()  # what the stopped clock says, in the formats asked of it
+        self._direct = direct_renderer(tokenizer)
+        self._compared = 0  # renders that the direct way gave alike
         self.renders = 0
 
     def sources(self, tools: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -70,25 +94,45 @@ class ChatTemplate:
         generation_prompt: bool,
         **overrides: Any,
     ) -> str:
-        """Render to text exactly as an inference server would.
+        """Render to text exactly as an inference server would: as `apply_chat_template` does.
+
+        The first renders, those of the probe among them, are made both by it and directly; while
+        they are alike, later ones are made directly.
 
         Raises: TemplateError with the template's own message if it raises.
         """
         self.renders += 1
+        kwargs = {**self._kwargs, **overrides}
         try:
+            source = self._stopped_source(tools)
+            if self._direct is not None and self._compared >= _COMPARED:
+                return self._direct(source, messages, tools, generation_prompt, kwargs)
             text = self._tokenizer.apply_chat_template(
                 [dict(message) for message in messages],
                 tools=list(tools) if tools else None,
-                chat_template=self._stopped_source(tools),
+                chat_template=source,
                 add_generation_prompt=generation_prompt,
                 tokenize=False,
-                **{**self._kwargs, **overrides},
+                **kwargs,
             )
         except Exception as error:  # templates raise whatever their author chose
             raise TemplateError(" ".join(f"{type(error).__name__}: {error}".split())) from error
         if not isinstance(text, str):
             raise TemplateError(f"the template gave {type(text).__name__}, not text")
+        if self._direct is not None:
+            self._compare(text, source, messages, tools, generation_prompt, kwargs)
         return text
+
+    def _compare(self, text: str, *how: Any) -> None:
+        """Go on without the direct way unless it gives `text` too."""
+        assert self._direct is not None
+        self._compared += 1
+        try:
+            if self._direct(*how) == text:
+                return
+        except Exception as error:  # whatever it is, `apply_chat_template` did not raise it
+            logger.debug("rendering through apply_chat_template: %s", error)
+        self._direct = None
 
     def _stopped_source(self, tools: Sequence[Mapping[str, Any]] | None) -> str:
         key = bool(tools)
@@ -99,7 +143,10 @@ class ChatTemplate:
 
     def _time(self, call: re.Match[str]) -> str:
         """A Jinja string literal in place of a call of the clock."""
-        return json.dumps(self._now.strftime(call["format"]))
+        date = self._now.strftime(call["format"])
+        self.dates.add(date)
+        return json.dumps(date)
 
 
+_COMPARED = 8
 _CLOCK = re.compile(r"""strftime_now\(\s*(?P<quote>["'])(?P<format>[^"'\\]*)(?P=quote)\s*\)""")

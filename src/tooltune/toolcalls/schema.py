@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from jsonschema.exceptions import SchemaError
+from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import Draft202012Validator, validator_for
 from referencing import Registry
@@ -38,6 +38,26 @@ def validate_calls(calls: Sequence[ParsedToolCall], tools: Tools) -> bool | None
         return None
 
 
+def is_valid_schema(schema: Mapping[str, Any]) -> bool:
+    """Whether it is a JSON schema that says all it refers to."""
+    return _validator(json.dumps(schema)) is not None
+
+
+def errors_of(schema: Mapping[str, Any], value: Any) -> list[ValidationError]:
+    """What is wrong with a value; nothing where the schema is invalid or cannot be followed."""
+    validator = _validator(json.dumps(schema))
+    if validator is None:
+        return []
+    try:
+        return list(validator.iter_errors(value))
+    except _CANNOT_SAY:
+        return []
+
+
+_CANNOT_SAY = (RecursionError, OverflowError)
+"""Nested deeper than a recursive schema can follow; a number beyond a double."""
+
+
 class _InvalidSchema(Exception):
     """A tool's parameters are no valid JSON schema."""
 
@@ -48,8 +68,8 @@ def _satisfies(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> bool:
         raise _InvalidSchema
     try:
         return bool(validator.is_valid(arguments))
-    except (RecursionError, OverflowError):
-        return False  # nested deeper than a recursive schema can follow, or beyond a double
+    except _CANNOT_SAY:
+        return False
 
 
 @lru_cache(maxsize=4096)

@@ -4,6 +4,7 @@ from tooltune.traces.formats import FORMATS, Detected, detect, read_row
 from tooltune.traces.jsonio import RowError
 from tooltune.traces.ledger import Ledger, Rejection
 from tooltune.traces.load import Traces, load_traces, require_rows
+from tooltune.traces.source import TraceSource, trace_source
 from tooltune.traces.split import (
     Overlap,
     apply_split,
@@ -28,6 +29,7 @@ __all__ = [
     "Tool",
     "ToolCall",
     "Trace",
+    "TraceSource",
     "Traces",
     "apply_split",
     "check_overlap",
@@ -38,5 +40,6 @@ __all__ = [
     "read_split",
     "require_rows",
     "split_traces",
+    "trace_source",
     "write_split",
 ]

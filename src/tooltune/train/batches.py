@@ -7,7 +7,7 @@ one forest where a cost model says that this is cheaper than running them apart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,6 +116,19 @@ def pack(
         batches.append(alone)
         held = 1
     return batches
+
+
+def pack_in_parts(
+    rows: Sequence[RenderedTrace],
+    cost: CostModel,
+    *,
+    max_traces: int | None = None,
+    part: int = 256,
+) -> Iterator[MicroBatch]:
+    """`pack`, for more traces than are in memory at once: `part` of them at a time."""
+    for start in range(0, len(rows), part):
+        some = [rows[i] for i in range(start, min(start + part, len(rows)))]
+        yield from pack(some, cost, max_traces=max_traces)
 
 
 def _sort_key(turn: Turn) -> bytes:

@@ -11,7 +11,6 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from tooltune.config.schema import Config
 from tooltune.models.load import resolve_model
 from tooltune.models.quiet import quiet_transformers
-from tooltune.render.forest import merge_turns
 from tooltune.train.batches import MicroBatch, cost_model, pack
 from tooltune.train.data import RunData
 from tooltune.train.recipe import step_plan
@@ -22,13 +21,13 @@ _BYTES = {"bfloat16": 2, "float32": 4}
 # inputs and outputs of two norms, attention and MLP (Korthikanti et al., 2022, "Reducing
 # Activation Recomputation in Large Transformer Models", eq. 2, without its score matrices).
 _ACTIVATIONS_PER_LAYER = 17
+_STEPS_PACKED = 200
 
 
 def describe_run(config: Config, data: RunData) -> dict[str, Any]:
     """Findings of `tooltune check` as a JSON object; token counts are of one epoch."""
-    forests = [merge_turns(row.trained_turns) for row in data.train]
-    lengths = np.array([len(forest) for forest in forests])
-    longest = data.train[int(lengths.argmax())].trace
+    lengths = data.train.forest_tokens
+    longest = data.train.keys[int(lengths.argmax())]
     plan = step_plan(config, len(data.train))
     examples: dict[str, list[str]] = {}
     for rejection in data.ledger.rejections:
@@ -47,8 +46,8 @@ def describe_run(config: Config, data: RunData) -> dict[str, Any]:
         "template": data.renderer.profile.to_dict(),
         "tokens": {
             "forest": int(lengths.sum()),
-            "flat": sum(forest.flat_tokens for forest in forests),
-            "targets": sum(turn.n_targets for row in data.train for turn in row.turns),
+            "flat": int(data.train.flat_tokens.sum()),
+            "targets": int(data.train.targets.sum()),
             "per_trace": {
                 "median": int(np.median(lengths)),
                 "p95": int(np.percentile(lengths, 95)),
@@ -66,11 +65,12 @@ def describe_run(config: Config, data: RunData) -> dict[str, Any]:
 
 
 def _largest_batch(config: Config, data: RunData) -> int:
-    """Tokens of the largest micro-batch of the first epoch."""
+    """Tokens of the largest micro-batch of the first epoch, or of `_STEPS_PACKED` of its steps."""
     plan = step_plan(config, len(data.train))
     cost = cost_model("cuda" if torch.cuda.is_available() else "cpu")
-    sizes = [0]
-    for step in range(min(plan.steps_per_epoch, plan.total_steps)):
+    sizes = [int(data.train.forest_tokens.max())]
+    steps = min(plan.steps_per_epoch, plan.total_steps)
+    for step in range(0, steps, -(-steps // _STEPS_PACKED)):
         rows = [data.train[i] for i in plan.traces(step)]
         batches: list[MicroBatch] = pack(
             rows, cost, max_traces=config.step_scheduler.local_batch_size

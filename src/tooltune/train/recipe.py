@@ -17,11 +17,12 @@ import torch
 from tooltune.config.schema import Config
 from tooltune.evaluate.compare import compare_evaluations, load_evaluation, write_comparison
 from tooltune.models.load import load_tokenizer
-from tooltune.train.batches import StepPlan, cost_model, pack
+from tooltune.train.batches import StepPlan, cost_model, pack, pack_in_parts
 from tooltune.train.checkpoint import CheckpointStore, checkpoint_name, read_state
 from tooltune.train.data import RunData, prepare_data
 from tooltune.train.log import RunLog
 from tooltune.train.optim import NonFiniteError, clip_gradients, learning_rate, set_learning_rate
+from tooltune.train.preparation.build import Preparing
 from tooltune.train.progress import Progress
 from tooltune.train.rundir import open_run_directory, run_date, write_run_facts
 from tooltune.train.state import restore_rng, rng_state
@@ -56,8 +57,10 @@ class Progressed:
     best: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def train(config: Config) -> TrainResult:
+def train(config: Config, preparing: Preparing | None = None) -> TrainResult:
     """Fine-tune as `config` says; the same call on an unfinished run resumes it.
+
+    `preparing` is told how the preparation of the data goes.
 
     Raises: UserError for what the user can fix, NonFiniteError when a loss or gradient is not
     finite (nothing was updated; the last checkpoint is untouched). A run that has its comparison
@@ -66,7 +69,7 @@ def train(config: Config) -> TrainResult:
     tokenizer = load_tokenizer(
         config.model.pretrained_model_name_or_path, chat_template=config.model.chat_template
     )
-    data = prepare_data(config, tokenizer, date=run_date(config))
+    data = prepare_data(config, tokenizer, date=run_date(config), how=preparing)
     directory = open_run_directory(config)
     plan = step_plan(config, len(data.train))
     progress = Progress(plan.total_steps, every=config.log.every_steps)
@@ -123,8 +126,6 @@ class Run:
         _seed_everything(config.seed)
         self.trainee: Trainee = build_trainee(config, tokenizer)
         self.cost = cost_model(self.trainee.device.type)
-        local = config.step_scheduler.local_batch_size
-        self.validation = pack(data.held_out, self.cost, max_traces=local) if data.held_out else []
         warmup = config.lr_scheduler.lr_warmup_steps
         self.warmup_steps = (
             math.ceil(_WARMUP_SHARE * plan.total_steps) if warmup is None else warmup
@@ -260,10 +261,12 @@ class Run:
         )
 
     def _validate_loss(self) -> float | None:
-        if not self.validation:
+        if not self.data.held_out:
             return None
         started = time.monotonic()
-        loss = validation_loss(self.trainee, self.validation)
+        local = self.config.step_scheduler.local_batch_size
+        batches = pack_in_parts(self.data.held_out, self.cost, max_traces=local)
+        loss = validation_loss(self.trainee, batches)
         self._log_metrics("val", {"loss": loss, "seconds": time.monotonic() - started})
         return loss
 
@@ -320,7 +323,7 @@ class Run:
                 path / "model",
                 self.tokenizer,
                 stop_ids=self.data.renderer.stop_ids,
-                chat_template=self.data.renderer.spec.chat_template,
+                render=self.data.renderer.spec,
                 consolidated=True,
             )
 

@@ -12,6 +12,7 @@ import yaml
 from tooltune.config.dump import config_difference, dump_config
 from tooltune.config.schema import Config
 from tooltune.errors import UserError
+from tooltune.render.account import RenderCounts
 from tooltune.scrub import scrub
 from tooltune.traces.split import write_split
 from tooltune.train.data import RunData
@@ -20,6 +21,7 @@ from tooltune.train.environment import describe_environment
 from tooltune.train.log import METRICS, RunLog
 
 CONFIG = "config.yaml"
+_ESCAPED = "escaped_strings"
 ENVIRONMENT = "environment.json"
 
 
@@ -104,15 +106,17 @@ def write_run_facts(directory: Path, data: RunData, tokenizer: Any) -> None:
         "read": data.rows_read,
         "accepted": data.rows_accepted,
         "rejected": dict(data.ledger.counts),
-        "special_tokens_read_as_text": data.renderer.escaped_strings,
+        "special_tokens_read_as_text": data.counts.get(_ESCAPED, 0),
+        **{key: data.counts.get(key, 0) for key in RenderCounts().to_dict() if key != _ESCAPED},
     }
     _require_same_input(directory, facts)
     write_json(directory / ENVIRONMENT, facts)
     data.ledger.write(directory / "ledger.jsonl")
     write_split(
         directory / "split.json",
-        [row.trace for row in data.train],
-        [row.trace for row in data.held_out],
+        data.train.keys,
+        data.held_out.keys,
+        allowed=data.overlaps,
     )
 
 

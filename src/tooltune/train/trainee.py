@@ -16,6 +16,7 @@ from tooltune.config.schema import Config
 from tooltune.models.forest_forward import flat_logits, forest_logits, supports_forest
 from tooltune.models.load import check_vocabulary, load_model
 from tooltune.models.save import save_adapter, save_consolidated
+from tooltune.render.spec import RenderSpec
 from tooltune.train.batches import MicroBatch
 from tooltune.train.lora import add_lora
 from tooltune.train.loss import weighted_nll
@@ -76,7 +77,7 @@ class Trainee:
         tokenizer: Any,
         *,
         stop_ids: tuple[int, ...],
-        chat_template: str | None,
+        render: RenderSpec,
         consolidated: bool,
     ) -> None:
         """Write `consolidated/` (LoRA: merged) and, for LoRA, `adapter/` under `directory`."""
@@ -89,7 +90,7 @@ class Trainee:
                     tokenizer,
                     directory / "consolidated",
                     stop_ids=stop_ids,
-                    chat_template=chat_template,
+                    render=render,
                     dtype=self.compute_dtype,
                 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,18 @@ from tooltune.train.trainee import Trainee
 
 
 @torch.no_grad()
-def validation_loss(trainee: Trainee, batches: Sequence[MicroBatch]) -> float:
+def validation_loss(trainee: Trainee, batches: Iterable[MicroBatch]) -> float:
     """Σ weight·nll / Σ weight over the held-out traces, in the dtype that trains."""
     was_training = trainee.model.training
     trainee.model.eval()
+    total = weight = 0.0
     try:
-        total = sum(float(trainee.nll(batch)) for batch in batches)
+        for batch in batches:
+            total += float(trainee.nll(batch))
+            weight += batch.forest.total_weight
     finally:
         trainee.model.train(was_training)
-    return total / sum(batch.forest.total_weight for batch in batches)
+    return total / weight
 
 
 def evaluate_tool_calls(

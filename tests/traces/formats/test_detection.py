@@ -19,6 +19,7 @@ from tests.traces.formats import (
     test_glaive,
     test_hermes,
     test_published_layouts,
+    test_request_log,
     test_responses,
     test_toolace,
     test_xlam,
@@ -30,6 +31,7 @@ _CALL = {"name": "f", "arguments": {"x": 1}}
 
 # One line for each format: rows that are that format and no other.
 GOLDEN: dict[str, list[dict[str, Any]]] = {
+    "request_log": [*test_request_log.ENVELOPES.values(), *test_request_log.SPANS.values()],
     "xlam": [test_xlam.ROW],
     "bfcl": [test_bfcl.ROW, test_bfcl.QUESTION],
     "glaive": [test_glaive.ROW],
