@@ -36,7 +36,21 @@ from tests.traces.formats.test_detection import GOLDEN
 
 _SUFFIXES = (".json", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".parquet", ".arrow")
 _ROWS = [row for rows in GOLDEN.values() for row in rows]
-_JUNK: list[Any] = [None, True, -1, 1e308, "", "x", "{", "[]", '{"name": "f"}', [], {}, [[]], "\u2028"]
+_JUNK: list[Any] = [
+    None,
+    True,
+    -1,
+    1e308,
+    "",
+    "x",
+    "{",
+    "[]",
+    '{"name": "f"}',
+    [],
+    {},
+    [[]],
+    "\u2028",
+]
 _JUNK += [{"name": "f", "arguments": "{}"}, "<tool_call>", "</think>", "f(x=1)", "'", '"', "\\"]
 
 Target = Callable[[bytes], None]
@@ -105,7 +119,9 @@ def _damage(holder: Any, key: Any, random: Random, data: bytes) -> None:
     if isinstance(value, str) and random.random() < 0.6:
         cut = random.randrange(len(value) + 1)
         insert = data[:40].decode("utf-8", "ignore").replace("\0", "")
-        holder[key] = value[:cut] + random.choice(["", insert, '"', "{", "</tool_call>"]) + value[cut:]
+        holder[key] = (
+            value[:cut] + random.choice(["", insert, '"', "{", "</tool_call>"]) + value[cut:]
+        )
     elif random.random() < 0.3 and isinstance(holder, dict):
         del holder[key]
     elif random.random() < 0.2 and isinstance(holder, list):

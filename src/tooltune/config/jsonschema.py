@@ -37,7 +37,7 @@ def json_schema() -> dict[str, Any]:
 def _either(*choices: dict[str, Any]) -> dict[str, Any]:
     """One of several schemas; the descriptions and defaults of the choices move outside."""
     outside: dict[str, Any] = {}
-    inside = []
+    inside: list[dict[str, Any]] = []
     for choice in choices:
         outside |= {key: choice[key] for key in ("description", "default") if key in choice}
         rest = {key: value for key, value in choice.items() if key not in outside}
