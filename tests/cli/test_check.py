@@ -259,3 +259,18 @@ def test_the_page_shows_rows_findings_and_the_lengths_of_all_traces(
 
 def test_a_page_without_a_model_is_refused(data: Path, tmp_path: Path) -> None:
     assert "--model" in refused("check", data, "--html", tmp_path / "page.html")
+
+
+def test_what_flags_did_to_rows_is_counted(model: Path, tmp_path: Path) -> None:
+    long = {
+        "messages": [
+            {"role": role, "content": f"{text} " * 30}
+            for text in ("one", "two", "three")
+            for role in ("user", "assistant")
+        ]
+    }
+    path = write_rows(tmp_path / "traces.jsonl", long)
+    flags = ["--dataset.seq_length=120", "--dataset.truncate_history=true"]
+    printed = succeeds("check", path, "--model", model, *flags)
+    assert "1 truncated rows" in printed.out
+    assert "truncated exchanges" in printed.out

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import next_commands, succeeds, tooltune, write_rows
+from tests.report.page import read_page
 
 ROW = {
     "messages": [
@@ -71,3 +72,23 @@ def test_the_rows_of_a_config_are_shown_with_its_flags(config: Path) -> None:
 
 def test_two_ways_to_print_at_once_are_refused(model: Path, data: Path) -> None:
     assert tooltune("preview", data, "--model", model, "--raw", "--json").code == 2
+
+
+def test_the_page_says_what_was_cut_and_shows_parts(model: Path, tmp_path: Path) -> None:
+    long = {
+        "messages": [
+            {"role": role, "content": f"{text} " * 30}
+            for text in ("one", "two", "three")
+            for role in ("user", "assistant")
+        ]
+    }
+    path = write_rows(tmp_path / "traces.jsonl", ROW, long)
+    out = tmp_path / "page.html"
+    flags = ["--dataset.seq_length=120", "--dataset.truncate_history=true"]
+    succeeds("preview", path, "--model", model, "--html", out, *flags)
+    first, second = read_page(out).data["rows"]
+    assert first["truncated"] == ""
+    assert "exchange" in second["truncated"]
+    assert "truncated" in second["flags"]
+    parts = {kind[1] for kind in read_page(out).data["kinds"]}
+    assert {"text", "reasoning"} <= parts

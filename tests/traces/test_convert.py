@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.traces.strategies import traces
 from tooltune.errors import UserError
-from tooltune.traces import Message, Tool, ToolCall, Trace, load_traces, read_row
+from tooltune.traces import Message, RowError, Tool, ToolCall, Trace, load_traces, read_row
 from tooltune.traces import convert as convert_module
 from tooltune.traces.convert import canonical_line, write_canonical
 
@@ -54,6 +55,22 @@ def test_any_trace_reads_back_from_both_forms(trace: Trace) -> None:
             trace.tools,
             trace.settings,
         )
+
+
+@given(st.integers(1, 120))
+def test_what_is_read_at_any_depth_can_be_written(depth: int) -> None:
+    arguments = '{"a":' * depth + "1" + "}" * depth
+    call = {"function": {"name": "f", "arguments": arguments}}
+    row = {
+        "messages": [{"role": "user", "content": "?"}, {"role": "assistant", "tool_calls": [call]}]
+    }
+    try:
+        trace = read_row(row)
+    except RowError as error:
+        assert error.code == "too_deep"
+        assert depth > 80
+    else:
+        assert read_row(json.loads(canonical_line(trace))) == trace
 
 
 def test_arguments_are_text_where_openai_wants_text() -> None:

@@ -216,6 +216,11 @@ def _print(facts: dict[str, Any], report: LintReport) -> None:
     rows = facts["rows"]
     rejected = sum(rows["rejected"].values())
     _line("rows", f"{rows['read']:,} read, {rows['accepted']:,} accepted, {rejected:,} rejected")
+    changed = {name: n for name, n in rows.get("counts", {}).items() if n}
+    if changed:
+        _line(
+            "of these", ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in changed.items())
+        )
     print_formats(facts["formats"])
     print_findings(report)
     if "template" in facts:

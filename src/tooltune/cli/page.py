@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tooltune.cli.output import many
+
 if TYPE_CHECKING:
+    from tooltune.render.truncate import Cut
     from tooltune.render.turns import Renderer
     from tooltune.report.preview import PreviewRow
     from tooltune.traces.ledger import Ledger
@@ -46,8 +49,10 @@ def write_data_page(
     `lengths` and `targets` count the tokens of each trace of the data; by default, of the traces
     shown. Rows that the template cannot say stand among the rejected.
     """
+    from tooltune.render.turns import Renderer
     from tooltune.report.preview import PreviewPage, write_preview
 
+    renderer = Renderer(renderer.tokenizer, renderer.spec, mark_parts=True)
     rows = [_rendered(trace, renderer) for trace in traces]
     known = {row.source for row in rows}
     refused = [_refused(rejection) for rejection in account.ledger.rejections]
@@ -78,7 +83,15 @@ def _rendered(trace: Any, renderer: Renderer) -> PreviewRow:
     except RowRejected as rejection:
         return PreviewRow(source, trace, None, rejection.code, rejection.reason)
     branches = explain_branches(row, renderer.tokenizer, renderer.spec)
-    return PreviewRow(source, trace, branches)
+    return PreviewRow(source, trace, branches, truncated=_said(row.cut))
+
+
+def _said(cut: Cut) -> str:
+    """What a row lost to fit, in words; nothing where it lost nothing."""
+    if not cut:
+        return ""
+    lost = ((cut.exchanges, "exchange"), (cut.turns, "turn"), (cut.tokens, "token"))
+    return "to fit seq_length: " + ", ".join(many(n, what) for n, what in lost if n) + " cut"
 
 
 def _refused(rejection: Any) -> PreviewRow:

@@ -33,7 +33,7 @@ def render_page(name: str, data: Any, **values: Any) -> str:
 
     `data` is the JSON value that the script reads; `values` are the template's own.
     """
-    style, script = asset("base.css") + asset(f"{name}.css"), asset(f"{name}.js")
+    style, script = (asset(f"base.{kind}") + asset(f"{name}.{kind}") for kind in ("css", "js"))
     page = (
         _environment()
         .get_template(f"{name}.html.jinja")

@@ -11,6 +11,7 @@ from typing import Any
 from tooltune.render.branches import Branch
 from tooltune.report.histogram import Histogram, histogram
 from tooltune.report.page import render_page, write_page
+from tooltune.traces.failures import is_error
 from tooltune.traces.types import Trace
 
 _LONGEST_QUESTION = 200
@@ -127,8 +128,7 @@ def _branch(branch: Branch, pool: _Pool) -> dict[str, Any]:
     for spoken in branch.tokens:
         token = spoken.token
         pool.texts.setdefault(token.id, token.text)
-        part = getattr(token, "part", "")
-        kind = pool.kind(spoken.role, part, token.turn, token.weight, token.reason)
+        kind = pool.kind(spoken.role, token.part, token.turn, token.weight, token.reason)
         if runs and runs[-1][1] == kind:
             runs[-1][0] += 1
         else:
@@ -144,15 +144,10 @@ def _flags(row: PreviewRow) -> list[str]:
         "rejected": row.branches is None,
         "truncated": bool(row.truncated),
         "parallel": any(len(message.tool_calls) > 1 for message in messages),
-        "error": any(m.role == "tool" and _is_error(m.content or "") for m in messages),
+        "error": any(m.role == "tool" and is_error(m) for m in messages),
         "branched": len(row.branches or ()) > 1,
     }
     return [flag for flag in _FLAGS if found[flag]]
-
-
-def _is_error(result: str) -> bool:
-    start = result[:200].casefold()
-    return '"error"' in start or start.startswith(("error", "traceback"))
 
 
 def _question(trace: Trace | None) -> str:

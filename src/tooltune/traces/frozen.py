@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from tooltune.traces.jsonio import MAX_INSIDE, RowError
+
 
 def _refuse(*_args: object, **_kwargs: object) -> NoReturn:
     raise TypeError("traces are immutable: copy with thaw() and build a new one")
@@ -45,14 +47,20 @@ def _hashable(value: Any) -> Any:
     return value if value.__hash__ is not None else repr(value)
 
 
-def freeze(value: Any) -> Any:
-    """Return `value` with every dictionary and list inside replaced by its immutable form."""
+def freeze(value: Any, depth: int = 1) -> Any:
+    """Return `value` with every dictionary and list inside replaced by its immutable form.
+
+    Raises `RowError("too_deep", ...)` beyond `MAX_INSIDE` levels.
+    """
     if isinstance(value, (str, int, float)) or value is None:
         return value
+    if depth > MAX_INSIDE and isinstance(value, (Mapping, list, tuple)):
+        reason = f"arguments or a schema of more than {MAX_INSIDE} levels; flatten them"
+        raise RowError("too_deep", reason)
     if isinstance(value, (dict, Mapping)):
-        return FrozenDict({key: freeze(item) for key, item in value.items()})
+        return FrozenDict({key: freeze(item, depth + 1) for key, item in value.items()})
     if isinstance(value, (list, tuple)):
-        return FrozenList([freeze(item) for item in value])
+        return FrozenList([freeze(item, depth + 1) for item in value])
     return value
 
 

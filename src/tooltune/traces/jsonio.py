@@ -16,6 +16,10 @@ from typing import Any
 MAX_DEPTH = 100
 """Levels of nesting that are accepted; templates and `json.dumps` recurse."""
 
+MAX_INSIDE = MAX_DEPTH - 12
+"""Levels that a call's arguments or a tool's schema may have: its row adds some around them, and
+what is accepted in one format must not be too deep for the row that `convert` writes."""
+
 MAX_DIGITS = 4_200
 """Digits of an integer that are accepted; Python itself refuses to print more than 4,300."""
 

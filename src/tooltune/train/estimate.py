@@ -39,6 +39,7 @@ def describe_run(config: Config, data: RunData) -> dict[str, Any]:
             "accepted": data.rows_accepted,
             "rejected": dict(data.ledger.counts),
             "examples": {code: reasons[:10] for code, reasons in examples.items()},
+            "counts": data.counts,
         },
         "train_traces": len(data.train),
         "held_out_traces": len(data.held_out),

@@ -1,6 +1,5 @@
 // The list of rows and their tokens. Data becomes text nodes and nothing else: never markup,
 // attributes that load, or code. Rows are made when shown, their tokens when opened.
-"use strict";
 (() => {
   const holder = document.getElementById("data");
   const list = document.getElementById("list");
@@ -12,16 +11,6 @@
   const told = new WeakMap(); // token element -> [id, kind, position]
   let found = data.rows;
   let shown = 0;
-
-  // A new element with a class and children; strings become text nodes.
-  function make(tag, name, ...children) {
-    const node = document.createElement(tag);
-    if (name) node.className = name;
-    for (const child of children) {
-      if (child !== null && child !== undefined && child !== "") node.append(child);
-    }
-    return node;
-  }
 
   const count = (n) => n.toLocaleString("en");
 

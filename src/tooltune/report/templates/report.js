@@ -1,6 +1,5 @@
 // The list of samples. Data becomes text nodes and nothing else: never markup, attributes that
 // load, or code. Rows are made when shown, their bodies when opened.
-"use strict";
 (() => {
   const holder = document.getElementById("data");
   const list = document.getElementById("list");
@@ -26,16 +25,6 @@
   const texts = new Map();
   let found = data.rows;
   let shown = 0;
-
-  // A new element with a class and children; strings become text nodes.
-  function make(tag, name, ...children) {
-    const node = document.createElement(tag);
-    if (name) node.className = name;
-    for (const child of children) {
-      if (child !== null && child !== undefined && child !== "") node.append(child);
-    }
-    return node;
-  }
 
   const plural = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
   const address = (row) => `#sample=${encodeURIComponent(`${row.dataset}/${row.id}`)}`;
