@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.traces.formats.test_detection import ROWS
 from tests.traces.strategies import traces
 from tooltune.errors import UserError
 from tooltune.traces import Message, RowError, Tool, ToolCall, Trace, load_traces, read_row
@@ -103,3 +105,22 @@ def test_a_written_file_loads_with_every_row_accepted(tmp_path: Path) -> None:
     loaded = load_traces(out)
     assert loaded.rows_read == len(loaded) == 2
     assert loaded[0].messages == TRACE.messages
+
+
+@pytest.mark.parametrize(("name", "row"), ROWS, ids=[name for name, _ in ROWS])
+def test_a_golden_row_of_every_format_becomes_an_equal_openai_row(
+    name: str, row: dict[str, Any]
+) -> None:
+    try:
+        trace = read_row(row)
+    except RowError as error:
+        assert error.code == "no_ground_truth"  # a BFCL question whose answers lie beside it
+        return
+    for arguments in ("object", "string"):
+        back = read_row(json.loads(canonical_line(trace, arguments)))  # type: ignore[arg-type]
+        assert (back.messages, back.tools, back.settings) == (
+            trace.messages,
+            trace.tools,
+            trace.settings,
+        )
+        assert back.id == trace.id

@@ -25,7 +25,7 @@ from tooltune.traces.columns import read_group, read_weight, rename
 from tooltune.traces.duplicates import Deduplicate
 from tooltune.traces.files import expand_path, file_rows
 from tooltune.traces.formats import FORMATS, detect
-from tooltune.traces.formats.bfcl import rows_with_answers
+from tooltune.traces.formats.bfcl import possible_answers_path, rows_with_answers
 from tooltune.traces.hub import hub_rows
 from tooltune.traces.jsonio import RowError
 from tooltune.traces.mix import shares
@@ -265,6 +265,16 @@ def source_files(source: TraceSource) -> tuple[Path, ...]:
         fix = "name it once; weight_by, or a mixture of sources, gives rows more weight"
         raise UserError(f"{twice} is named twice in path, so its rows would count twice", fix=fix)
     return tuple(own) + tuple(file for part in source.sources for file in source_files(part))
+
+
+def input_files(source: TraceSource) -> tuple[Path, ...]:
+    """Every file whose content decides the rows: `source_files`, and answers that lie beside them.
+
+    Raises `UserError` as `source_files`.
+    """
+    files = source_files(source)
+    answers = (possible_answers_path(file) for file in files)
+    return files + tuple(path for path in answers if path is not None)
 
 
 def check_format(format: str | None) -> None:

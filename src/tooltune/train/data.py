@@ -21,7 +21,7 @@ from tooltune.traces import load
 from tooltune.traces.identity import TraceKey
 from tooltune.traces.ledger import Ledger
 from tooltune.traces.load import Traces, require_rows
-from tooltune.traces.source import source_files
+from tooltune.traces.source import input_files
 from tooltune.traces.split import Overlap, check_overlap, split_traces
 from tooltune.train.preparation.build import Preparing, prepare_source
 from tooltune.train.preparation.store import Store
@@ -190,7 +190,7 @@ class _Reader:
         self.rows_read += store.rows_read
         for name, count in store.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
-        self.files += [path for path in source_files(wanted) if path not in self.files]
+        self.files += [path for path in input_files(wanted) if path not in self.files]
         keys = tuple(self._distinct(key) for key in store.keys)
         return _Rows(store, tuple(range(len(keys))), keys)
 

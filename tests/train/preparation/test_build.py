@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.traces.formats.test_bfcl import ANSWER, QUESTION
 from tooltune.errors import UserError
 from tooltune.render.spec import RenderSpec
 from tooltune.render.turns import RenderedTrace, Renderer, render_traces
@@ -159,6 +160,19 @@ def test_a_changed_byte_of_the_data_prepares_anew(
     prepare_source(trace_source(data), renderer)
     data.write_text(data.read_text().replace("a", "b", 1))
     assert renders(trace_source(data), renderer) > 0
+
+
+def test_changed_answers_beside_the_questions_prepare_anew(
+    cache: Path, tmp_path: Path, renderer: Renderer
+) -> None:
+    """Some data sets keep the answers in a file of their own, which reading joins."""
+    questions, answers = tmp_path / "q.json", tmp_path / "possible_answer" / "q.json"
+    answers.parent.mkdir()
+    questions.write_text(json.dumps(QUESTION) + "\n")
+    answers.write_text(json.dumps(ANSWER) + "\n")
+    prepare_source(trace_source(questions), renderer)
+    answers.write_text(json.dumps(ANSWER).replace("[2,", "[3,") + "\n")
+    assert renders(trace_source(questions), renderer) > 0
 
 
 def test_another_reading_of_the_same_file_prepares_anew(

@@ -14,7 +14,7 @@ from typing import Any
 
 import tooltune
 from tooltune.render.turns import Renderer
-from tooltune.traces.source import TraceSource, source_files
+from tooltune.traces.source import TraceSource, input_files
 from tooltune.train.durable import sha256
 
 FORMAT = 1  # of the cache's files; raise it when they change
@@ -42,7 +42,7 @@ def key_inputs(source: TraceSource, renderer: Renderer) -> dict[str, Any] | None
         "versions": {name: _version(name) for name in _LIBRARIES},
         "code": _code(),
         "source": asdict(source),
-        "files": [[str(path), sha256(path)] for path in source_files(source)],
+        "files": [[str(path), sha256(path)] for path in input_files(source)],
         "commits": commits,
         "render": render_inputs(renderer),
         "tokenizer": tokenizer_inputs(renderer.tokenizer),
