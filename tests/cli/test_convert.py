@@ -61,3 +61,18 @@ def test_what_cannot_be_done_is_said_before_anything_is_read(data: Path, tmp_pat
     out.write_text("precious")
     assert "exists" in refused("convert", data, "--out", out)
     assert out.read_text() == "precious"
+
+
+def test_a_file_is_named_after_what_it_holds(data: Path, tmp_path: Path) -> None:
+    tokens = ("--tokenized", "--model", "unused")
+    assert "rows.jsonl" in refused("convert", data, "--out", tmp_path / "rows.parquet")
+    assert "rows.parquet" in refused("convert", data, "--out", tmp_path / "rows.jsonl", *tokens)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ledger_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "in.jsonl", SHAREGPT, BROKEN)
+    ledger = tmp_path / "out.jsonl.ledger.jsonl"
+    ledger.write_text("precious")
+    assert "exists" in refused("convert", path, "--out", tmp_path / "out.jsonl")
+    assert ledger.read_text() == "precious"

@@ -43,13 +43,19 @@ def test_init_never_overwrites_a_config(model: Path, data: Path, tmp_path: Path)
 
 
 @given(
-    traces=st.integers(2, 2_000_000),
+    traces=st.integers(1, 2_000_000),
+    groups=st.integers(1, 3),
     call_turns=st.integers(0, 5_000_000),
     answer=st.integers(0, 100_000),
     why=st.text(max_size=40),
 )
 def test_any_facts_give_a_config_that_loads(
-    traces: int, call_turns: int, answer: int, why: str, tmp_path_factory: pytest.TempPathFactory
+    traces: int,
+    groups: int,
+    call_turns: int,
+    answer: int,
+    why: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     facts = DataFacts(
         source={"path": "a: b #.jsonl"},
@@ -57,6 +63,7 @@ def test_any_facts_give_a_config_that_loads(
         formats={"openai": why},
         rows_read=traces + 1,
         traces=traces,
+        groups=min(traces, groups),
         call_turns=call_turns,
         answer_tokens=answer,
         longest_tokens=answer + 10,
@@ -68,8 +75,11 @@ def test_any_facts_give_a_config_that_loads(
     config = load_config(path)
     assert config.dataset.path == "a: b #.jsonl"
     assert config.model.chat_template_kwargs == {"enable_thinking": False}
+    assert (config.validation_dataset is None) == (facts.groups == 1)
+    if config.validation_dataset is None:
+        assert not config.tool_call_eval.enabled
+        return
     assert config.tool_call_eval.max_new_tokens >= answer
-    assert config.validation_dataset is not None
     assert 0.05 <= (config.validation_dataset.fraction or 0) <= 0.25
 
 
@@ -120,3 +130,28 @@ def test_the_schema_agrees_with_the_loader(change: Any, valid: bool, tmp_path: P
         assert not valid
     else:
         assert valid
+
+
+def test_one_conversation_gives_a_config_that_holds_nothing_out(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    one = tmp_path / "one.jsonl"
+    one.write_text(data.read_text().splitlines()[0] + "\n")
+    succeeds("init", one, "--model", model, "--out", tmp_path / "one.yaml")
+    assert load_config(tmp_path / "one.yaml").validation_dataset is None
+    succeeds("check", tmp_path / "one.yaml")
+
+
+def test_what_init_cannot_write_is_said_before_anything_is_read(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "no" / "mine.yaml"
+    assert "mkdir -p" in refused("init", data, "--model", model, "--out", out)
+    assert "is a config already" in refused("init", tmp_path / "my.yaml", "--model", model)
+
+
+def test_a_config_for_a_glob_is_named_without_its_wildcards() -> None:
+    from tooltune.cli.init import _stem
+
+    names = ["logs/run-*.jsonl", "*.jsonl", "traces.jsonl.gz", "owner/traces"]
+    assert [_stem(name) for name in names] == ["run", "tooltune", "traces", "traces"]

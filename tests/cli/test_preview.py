@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import next_commands, succeeds, tooltune, write_rows
+from tests.cli.command import next_commands, refused, succeeds, tooltune, write_rows
 from tests.report.page import read_page
 
 ROW = {
@@ -92,3 +92,18 @@ def test_the_page_says_what_was_cut_and_shows_parts(model: Path, tmp_path: Path)
     assert "truncated" in second["flags"]
     parts = {kind[1] for kind in read_page(out).data["kinds"]}
     assert {"text", "reasoning"} <= parts
+
+
+def test_a_log_is_previewed_by_the_first_request_that_is_a_trace(
+    model: Path, tmp_path: Path
+) -> None:
+    rows = [
+        {"request": {"messages": ROW["messages"][:end]}, "response": ROW["messages"][end]}
+        for end in (1, 3)
+    ]
+    path = write_rows(tmp_path / "log.jsonl", *rows)
+    shown = json.loads(succeeds("preview", path, "--model", model, "--json").out)
+    assert shown["row"] == 1
+    said = refused("preview", path, "--model", model, "--row", "0")
+    assert "another request repeats it" in said
+    assert "--row 1" in said

@@ -96,3 +96,20 @@ def test_the_demos_config_is_valid_and_its_hint_points_at_held_out_traces(tmp_pa
     config = load_config(None, base=demo_config(data, tmp_path / "demo", 0))
     (tmp_path / "ledger.jsonl").write_text("")
     assert f"--data {data['held_out']} " in _look_at_one_row(config, tmp_path, tmp_path)
+
+
+def test_the_hint_holds_for_mixtures_formats_logs_and_renamed_columns(tmp_path: Path) -> None:
+    from tooltune.cli.train import _look_at_one_row
+    from tooltune.config.load import load_config
+
+    def hint(**dataset: Any) -> str | None:
+        base = {"model": "m", "dataset": dataset, "validation_dataset": {"fraction": 0.5}}
+        return _look_at_one_row(load_config(None, base=base), tmp_path, tmp_path)
+
+    (tmp_path / "ledger.jsonl").write_text("")
+    mixed = hint(sources=[{"path": "a.jsonl", "format": "openai"}, {"path": "b.jsonl"}])
+    assert mixed is not None
+    assert "--data a.jsonl --format openai --row 0" in mixed
+    assert hint(path="a.jsonl", columns={"messages": "log"}) is None
+    (tmp_path / "environment.json").write_text(json.dumps({"rows": {"absorbed": 3}}))
+    assert "--max-samples 1 --print" in str(hint(path="log.jsonl"))

@@ -52,3 +52,11 @@ def test_a_broken_record_is_one_clear_error(text: str, tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(text)
     with pytest.raises(UserError, match=FILE):
         read_render_record(tmp_path)
+
+
+def test_a_record_is_found_from_the_home_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_render_record(RenderSpec(date="2026-01-31"), tmp_path)
+    assert read_render_record("~").date == "2026-01-31"

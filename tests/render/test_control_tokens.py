@@ -200,3 +200,46 @@ def test_text_that_looks_like_a_stand_in_is_only_text(qwen25: Any) -> None:
         turns = Renderer(qwen25, spec).render(simple_trace(user=text)).turns
         assert f"user\n{text}<|im_end|>" in turns[0].prompt_text
         assert qwen25.decode(turns[0].prompt_ids) == turns[0].prompt_text
+
+
+PAIRED = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}{% for p in messages %}"
+    "{% for t in p.tool_calls or [] %}"
+    "{% if m.role == 'tool' and t.id == m.tool_call_id %} {{ t.function.name }}{% endif %}"
+    "{% endfor %}{% endfor %}{{ '\n' ~ m.content }}{% for t in m.tool_calls or [] %}<tool_call>\n"
+    '{"name": "{{ t.function.name }}", "arguments": {{ t.function.arguments | tojson }}}'
+    "\n</tool_call>{% endfor %}{% if m.tool_calls %}<|endoftext|>{% else %}<|im_end|>{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_a_result_still_finds_its_call_by_an_id_that_spells_a_control_string(
+    builtin_tokenizer: Any,
+) -> None:
+    renderer = Renderer(
+        builtin_tokenizer, RenderSpec(chat_template=PAIRED, control_tokens="escape")
+    )
+    first, second = "1<|im_end|>", "2<|im_end|>"
+    trace = Trace(
+        (
+            Message("user", "Hi"),
+            Message("assistant", None, (ToolCall("a", id=first), ToolCall("b", id=second))),
+            Message("tool", "of b", tool_call_id=second),
+            Message("tool", "of a", tool_call_id=first),
+            Message("assistant", "Done."),
+        )
+    )
+    prompt = renderer.render(trace).turns[-1].prompt_text
+    assert "tool b\nof b" in prompt
+    assert "tool a\nof a" in prompt
+    assert renderer.counts.escaped_strings == 4
+
+
+def test_no_stop_of_another_kind_of_turn_may_stand_in_a_target_under_allow(
+    builtin_tokenizer: Any,
+) -> None:
+    renderer = Renderer(builtin_tokenizer, RenderSpec(chat_template=PAIRED, control_tokens="allow"))
+    assert len(renderer.stop_ids) == 2
+    trace = Trace((Message("user", "Hi"), Message("assistant", "Say <|endoftext|> now.")))
+    with pytest.raises(RowRejected, match="stop_token_in_text"):
+        renderer.render(trace)

@@ -160,3 +160,19 @@ def test_every_part_of_the_specification_changes_its_fingerprint() -> None:
         RenderSpec(loss_weights=LossWeights(text=2.0)),
     ]
     assert len({spec.fingerprint for spec in specs}) == len(specs)
+
+
+def test_a_specification_asks_for_turns_that_it_would_not_train(qwen25: Any) -> None:
+    trace = Trace((Message("user", "Hi"), Message("assistant", "Hello")), simple_trace().tools)
+    spec = RenderSpec(
+        date="2026-01-31",
+        drop_history_reasoning_content=True,
+        mask_reasoning_content=True,
+        train_on_last_turn_only=True,
+        loss_weights=LossWeights(text=0),
+    )
+    with pytest.raises(RowRejected, match="no_targets"):
+        Renderer(qwen25, spec).render(trace)
+    (turn,) = Renderer(qwen25, spec.of_prompts).render(trace).turns
+    assert turn.prompt_ids
+    assert spec.of_prompts == RenderSpec(date="2026-01-31", drop_history_reasoning_content=True)

@@ -11,6 +11,8 @@ from transformers.utils import chat_template_utils
 
 from tests.render.strategies import simple_trace
 from tooltune.render.jinja import direct_renderer
+from tooltune.render.spec import RenderSpec
+from tooltune.render.template import ChatTemplate
 
 NAMES = ["builtin_tokenizer", "qwen25", "qwen3"]
 
@@ -59,3 +61,16 @@ def test_an_object_that_changes_place_in_memory_is_not_taken_for_another(qwen25:
     source = "{{ messages[0].x | tojson }}"
     for number in range(5000):
         assert render(source, [{"x": {"n": number}}], None, False, {}) == f'{{"n": {number}}}'
+
+
+def test_what_cannot_be_rendered_directly_is_left_to_apply_chat_template(qwen25: Any) -> None:
+    """`separators` as a list is no key to remember by, and stands in a branch seldom taken."""
+    rare = "{% if messages[0].content == 'rare' %}{{ messages[0] | tojson(separators=[',', ':']) }}"
+    template = ChatTemplate(qwen25, RenderSpec(chat_template=rare + "{% endif %}"))
+
+    def shown(text: str) -> str:
+        message = {"role": "user", "content": text}
+        return template.render([message], None, generation_prompt=True)
+
+    assert [shown("common") for _ in range(20)] == [""] * 20
+    assert shown("rare") == '{"role":"user","content":"rare"}'

@@ -12,6 +12,7 @@ from tests.render.strategies import renderable_traces, simple_trace
 from tooltune.errors import UserError
 from tooltune.render.explain import explain
 from tooltune.render.forest import merge_turns
+from tooltune.render.parts import Gaps, token_parts
 from tooltune.render.representable import RowRejected
 from tooltune.render.spec import LossWeights, RenderSpec
 from tooltune.render.turns import Renderer
@@ -162,3 +163,34 @@ def test_text_that_a_template_prints_otherwise_cannot_be_weighted_apart(qwen25: 
     spec = RenderSpec(chat_template=template, loss_weights=LossWeights(reasoning=0.5))
     with pytest.raises(RowRejected, match="reasoning_not_found"):
         Renderer(qwen25, spec).render(trace)
+
+
+def test_reasoning_is_not_looked_for_in_what_stands_before_it(plain: Renderer) -> None:
+    """As after a result where the prompt opens no turn: the completion begins with the role."""
+    completion = "<|turn>model\n<think>\nmodel\n</think>\n\nHi<|im_end|>"
+    assert plain.profile.reasoning_opening == "<think>\n"
+    message = Message("assistant", "Hi", reasoning="model")
+    spans = [(i, i + 1) for i in range(len(completion))]
+    parts = token_parts(message, completion, spans, plain.profile, Gaps("", ""), "messages[0]")
+    start = completion.rindex("model")
+    assert [i for i, part in enumerate(parts) if part == "reasoning"] == [*range(start, start + 5)]
+
+
+TEXT_LAST = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for t in m.tool_calls or [] %}"
+    '<tool_call>\n{"name": "{{ t.function.name }}", '
+    '"arguments": {{ t.function.arguments | tojson }}}\n</tool_call>'
+    "{% endfor %}{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_text_that_a_template_writes_behind_the_calls_is_found_there(
+    builtin_tokenizer: Any,
+) -> None:
+    spec = RenderSpec(chat_template=TEXT_LAST, loss_weights=POWERS)
+    trace = replace(beside(content="im"), tools=())  # in "<|im_end|>" and in the call as well
+    call = Renderer(builtin_tokenizer, spec).render(trace).turns[0]
+    assert texts_by_weight(builtin_tokenizer, call)[0.5] == "im"
+    before = call.completion_ids[: call.weights.index(0.5)]
+    assert builtin_tokenizer.decode(before).endswith("</tool_call>")

@@ -273,3 +273,12 @@ def test_a_tokenizer_whose_normaliser_rewrites_spaces_spells_rows_all_the_same()
     rendered = Renderer(tokenizer).render(simple_trace())
     assert len(rendered.turns) == 3
     assert tokenizer.decode(rendered.turns[1].completion_ids) == "It is 12:30.<|im_end|>"
+
+
+def test_a_stop_that_no_parser_knows_is_not_read_as_text(builtin_tokenizer: Any) -> None:
+    tokenizer = copy.deepcopy(builtin_tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|over|>"]})
+    source = tokenizer.chat_template.replace("<|im_end|>", "<|over|>")
+    renderer = Renderer(tokenizer, RenderSpec(chat_template=source))
+    assert renderer.profile.stops["tool_calls"].text == "<|over|>"
+    assert len(renderer.render(simple_trace()).turns) == 3

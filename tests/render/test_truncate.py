@@ -184,3 +184,15 @@ def test_rows_without_an_assistant_turn_have_a_code_of_their_own_on_request(qwen
             render(qwen25, Trace(messages), filter_no_assistant=True)
         with pytest.raises(RowRejected, match="no_targets"):
             render(qwen25, Trace(messages))
+
+
+def test_exchanges_go_where_the_last_one_is_context_only(qwen25: Any, plain: Renderer) -> None:
+    trace = long_trace(4)
+    *earlier, question, call, result, answer = trace.messages
+    context = [replace(message, weight=0.0) for message in (call, answer)]
+    messages = (*earlier, question, context[0], result, context[1])
+    trace = replace(trace, messages=messages)
+    length = plain.render(trace).length
+    row = render(qwen25, trace, seq_length=length - 1, truncate_history=True)
+    assert row.cut.exchanges == 1
+    assert len(row.trained_turns) == 4

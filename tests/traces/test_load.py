@@ -288,3 +288,14 @@ def test_no_usable_row_is_an_error_with_the_most_frequent_reasons(tmp_path: Path
         require_rows(load_traces(path, split="train[:0]"))
     good = load_traces(write(path, row()))
     assert require_rows(good) is good
+
+
+def test_conditions_that_no_row_meets_are_blamed_and_not_the_rows(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"messages": turns, "outcome": "good"}))
+    for options in ({"where": {"outcom": "good"}}, {"weight_by": "outcom"}):
+        with pytest.raises(UserError, match="did you mean 'outcome'") as caught:
+            require_rows(load_traces(path, **options))  # type: ignore[arg-type]
+        assert caught.value.fix is not None
+        assert "where, columns" in caught.value.fix

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tooltune.errors import UserError
 from tooltune.traces import Traces, check_overlap, load_traces, split_traces
+from tooltune.traces.source import trace_source
 
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 
@@ -113,3 +115,22 @@ def test_a_score_weighs_the_answer_that_has_it(tmp_path: Path) -> None:
     (trace,) = load(tmp_path / "log.jsonl", rows, weight_by="score")
     assert [trace.messages[i].weight for i in trace.turns] == [1.0, 0.5, 2.0]
     assert trace.weight == 1.0
+
+
+def test_requests_that_only_the_config_calls_so_are_chosen_one_by_one_too(tmp_path: Path) -> None:
+    turns = [{"role": role, "content": str(i)} for i in (0, 1) for role in ("user", "assistant")]
+    rows = [{"messages": turns[:2], "score": 0}, {"messages": turns, "score": 1}]
+    (trace,) = load(tmp_path / "rows.jsonl", rows, where={"score": 1}, stitch=True)
+    assert [trace.messages[i].weight for i in trace.turns] == [0.0, 1.0]
+    part = trace_source(tmp_path / "rows.jsonl", count=1)
+    with pytest.raises(UserError, match="would tear the sessions apart"):
+        load_traces(sources=[part], stitch=True)
+
+
+def test_sessions_and_other_traces_stand_in_the_order_of_their_rows(tmp_path: Path) -> None:
+    plain = {"messages": [{"role": role, "content": "!"} for role in ("user", "assistant")]}
+    load(tmp_path / "b.jsonl", [*session_rows(0, 2, named=True), plain])
+    load(tmp_path / "a.jsonl", [plain, *session_rows(1, 2, named=True)])
+    traces = load_traces([tmp_path / "b.jsonl", tmp_path / "a.jsonl"], deduplicate="drop")
+    places = [(Path(t.source.file).name, t.source.row) for t in traces if t.source is not None]
+    assert places == [("b.jsonl", 1), ("b.jsonl", 2), ("a.jsonl", 2)]

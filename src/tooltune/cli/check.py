@@ -52,6 +52,7 @@ HELP = help_text(
 )
 
 _THRESHOLDS = ("error", "warning", "info", "never")
+_COUNTED = {"absorbed": "requests that a longer one repeats"}
 _EXAMPLE_MODEL = "builtin:smollm2-135m-instruct"
 
 
@@ -118,7 +119,10 @@ def command(
     overrides = [*context.args, *([f"--dataset.format={format}"] if format else [])]
     alone = model is None and not is_config(config_or_data)
     if alone and html is not None:
-        raise UserError("--html shows what a model is trained on, and none is named", fix="--model")
+        raise UserError(
+            "--html shows what a model is trained on, and none is named",
+            fix=f"name one, such as --model {_EXAMPLE_MODEL}",
+        )
     config = config_of("check", config_or_data, "none" if alone else model, overrides)
     rows = LintRows(config.dataset.trace_source(config.seed))
     if alone:
@@ -217,10 +221,14 @@ def _print(facts: dict[str, Any], report: LintReport) -> None:
     rejected = sum(rows["rejected"].values())
     _line("rows", f"{rows['read']:,} read, {rows['accepted']:,} accepted, {rejected:,} rejected")
     changed = {name: n for name, n in rows.get("counts", {}).items() if n}
+    left_out = changed.pop("not_sampled", 0)
     if changed:
-        _line(
-            "of these", ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in changed.items())
+        said = (
+            f"{n:,} {_COUNTED.get(name, name.replace('_', ' '))}" for name, n in changed.items()
         )
+        _line("of these", ", ".join(said))
+    if left_out:
+        _line("beside", f"{left_out:,} rows that the mixture did not sample")
     print_formats(facts["formats"])
     print_findings(report)
     if "template" in facts:

@@ -33,6 +33,8 @@ HELP = help_text(
     "where nothing is learnt) and attention_mask, as TRL and Axolotl take them.",
 )
 
+_NOT_LINES = (".parquet", ".arrow", ".feather", ".gz", ".zst", ".zstd")
+
 
 @user_errors
 def command(
@@ -43,7 +45,12 @@ def command(
             metavar="DATA", help="A file of traces, a hub data set (OWNER/NAME), or a YAML config."
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write: .jsonl, .parquet.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE", help="The file to write: .jsonl, or .parquet with --tokenized."
+        ),
+    ],
     format: Annotated[
         str | None, typer.Option(metavar="NAME", help="Trace format; recognised if left out.")
     ] = None,
@@ -64,15 +71,17 @@ def command(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the account as JSON.")] = False,
 ) -> None:
+    from tooltune.cli.findings import check_outputs
     from tooltune.errors import UserError
 
     if arguments not in ("object", "string"):
         raise UserError(f"--arguments {arguments}: no such form", fix="write object or string")
-    if out.exists():
-        raise UserError(f"{out} exists", fix="name another file, or move that one away")
-    if not out.parent.is_dir():
+    check_outputs([out])
+    if tokenized != (out.suffix == ".parquet") and (tokenized or out.suffix in _NOT_LINES):
+        kind = "Parquet" if tokenized else "JSON lines"
+        name = out.with_suffix(".parquet" if tokenized else ".jsonl")
         raise UserError(
-            f"--out {out}: its folder does not exist", fix=command_line("mkdir", "-p", out.parent)
+            f"--out {out} is to hold {kind}, and is named otherwise", fix=f"--out {name}"
         )
     given = [*context.args, *([f"--dataset.format={format}"] if format else [])]
     if tokenized:

@@ -104,7 +104,7 @@ def command(
         raise UserError(f"--engine {engine}: no such engine", fix="use --engine hf")
     if print_ and json:
         raise UserError("--print and --json both want the output", fix="leave one out")
-    spec = read_render_record(model)
+    spec = read_render_record(model).of_prompts
     if chat_template_kwargs is not None:
         spec = replace(spec, chat_template_kwargs=read_kwargs(chat_template_kwargs))
     if out is not None:

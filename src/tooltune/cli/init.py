@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,7 @@ from tooltune.cli.output import (
     user_errors,
     working,
 )
-from tooltune.cli.source import config_of, source_keys
+from tooltune.cli.source import config_of, is_config, source_keys
 
 if TYPE_CHECKING:
     from tooltune.config.initial import DataFacts
@@ -50,9 +51,15 @@ def command(
     from tooltune.config.load import load_config
     from tooltune.errors import UserError
 
+    if is_config(data):
+        fix = command_line("tooltune", "check", data)
+        raise UserError(f"{data} is a config already, and init looks at data", fix=fix)
     path = out or Path(f"{_stem(data)}.yaml")
     if path.exists():
         raise UserError(f"{path} exists", fix="name another file with --out")
+    if not path.parent.is_dir():
+        fix = command_line("mkdir", "-p", path.parent)
+        raise UserError(f"--out {path}: its folder does not exist", fix=fix)
     with working(f"reading and rendering {data} as {model} would see it"):
         facts = _look_at(data, model)
     text = initial_config(facts, output_dir=f"runs/{path.stem}")
@@ -69,8 +76,8 @@ def command(
 
 
 def _stem(data: str) -> str:
-    """`traces` of `data/traces.jsonl.gz` and of `owner/traces`."""
-    return Path(data).name.split(".")[0] or "tooltune"
+    """`traces` of `data/traces.jsonl.gz`, of `owner/traces` and of `traces*.jsonl`."""
+    return re.sub(r"[*?\[\]]", "", Path(data).name.split(".")[0]).strip("-_") or "tooltune"
 
 
 def _look_at(data: str, model: str) -> DataFacts:
@@ -89,6 +96,7 @@ def _look_at(data: str, model: str) -> DataFacts:
         formats=_formats(config),
         rows_read=prepared.rows_read,
         traces=len(prepared.train),
+        groups=len({key.group for key in prepared.train.keys}),
         call_turns=len(calls),
         answer_tokens=max((len(turn.completion_ids) for turn in calls), default=0),
         longest_tokens=max(

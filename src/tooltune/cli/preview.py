@@ -62,8 +62,13 @@ def command(
         ),
     ] = None,
     row: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Row of the data, counted from 0.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Row of the data, counted from 0; by default the first that is a trace.",
+        ),
+    ] = None,
     chat_template: ChatTemplate = None,
     chat_template_kwargs: ChatTemplateKwargs = None,
     train_on_last_turn_only: Annotated[
@@ -111,7 +116,7 @@ def command(
     if html is not None:
         _write_html(config, data, html, rows)
         return
-    tokenizer, sequences = _explained(config, data, row)
+    row, tokenizer, sequences = _explained(config, data, row)
     if json:
         plain = [[asdict(token) for token in sequence] for sequence in sequences]
         print_json({"data": data, "row": row, "sequences": plain})
@@ -150,16 +155,20 @@ def _write_html(config: Config, data: str, out: Path, limit: int) -> None:
     print_text(f"wrote {out}: open it in a browser")
 
 
-def _explained(config: Config, data: str, row: int) -> tuple[Any, Sequences]:
-    """The tokenizer, and the explained sequences of one row."""
+def _explained(config: Config, data: str, row: int | None) -> tuple[int, Any, Sequences]:
+    """One row, by default the first that is a trace; the tokenizer; its explained sequences."""
     from tooltune.errors import UserError
     from tooltune.models.load import load_tokenizer
     from tooltune.render.explain import explain
     from tooltune.render.representable import RowRejected
     from tooltune.render.turns import Renderer
+    from tooltune.traces.load import require_rows
     from tooltune.train.data import load_source, render_spec
 
     traces = load_source(config.dataset, config.seed)
+    if row is None:
+        first = require_rows(traces)[0].source
+        row = 0 if first is None else first.row
     trace = trace_of_row(traces, data, row)
     name = config.model.pretrained_model_name_or_path
     tokenizer = load_tokenizer(name, chat_template=config.model.chat_template)
@@ -171,7 +180,7 @@ def _explained(config: Config, data: str, row: int) -> tuple[Any, Sequences]:
             f"{data}:{row} cannot be trained exactly ({rejection.code}): {rejection.reason}",
             fix="mend that row of the data, or choose another with --row",
         ) from rejection
-    return tokenizer, explain(rendered, tokenizer, spec)
+    return row, tokenizer, explain(rendered, tokenizer, spec)
 
 
 def _print_header(data: str, row: int, sequences: Sequences) -> None:

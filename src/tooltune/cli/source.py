@@ -86,7 +86,8 @@ def say_what_was_read(traces: Traces) -> None:
 def trace_of_row(traces: Traces, data: str, row: int) -> Trace:
     """The trace that was row `row` of the data.
 
-    Raises UserError where that row was rejected, with the reason, and where there is no such row.
+    Raises UserError where that row was rejected, with the reason, where it is a request that a
+    longer one repeats, and where there is no such row.
     """
     from tooltune.errors import UserError
 
@@ -99,7 +100,20 @@ def trace_of_row(traces: Traces, data: str, row: int) -> Trace:
                 f"{data}:{row} was rejected ({rejection.code}): {rejection.reason}",
                 fix="mend that row of the data, or choose another with --row",
             )
+    rows = sorted({trace.source.row for trace in traces if trace.source is not None})
+    if traces.absorbed and rows and row < max(rows[-1], traces.rows_read):
+        near = next((other for other in rows if other > row), rows[-1])
+        raise UserError(
+            f"{data}:{row} is no trace of its own: another request repeats it",
+            fix=f"use a row that ends its conversation, such as --row {near}",
+        )
+    if traces.not_sampled:
+        raise UserError(
+            f"{data} has no row {row} among those that were sampled",
+            fix=f"use another row, such as --row {rows[0]}" if rows else None,
+        )
+    last = rows[-1] if rows else traces.rows_read - 1
     raise UserError(
         f"{data} has no row {row}: {traces.rows_read} were read, counted from 0",
-        fix=f"use --row 0 to --row {traces.rows_read - 1}",
+        fix=f"use --row {rows[0] if rows else 0} to --row {last}",
     )

@@ -80,18 +80,32 @@ def run(config: Config) -> Path:
     model = result.directory / "checkpoints" / "LATEST" / "model" / "consolidated"
     if model.is_dir():
         print_text(f"model:  {model}")
-        print_next([(_look_at_one_row(config, result.directory, model), "watch it answer one row")])
+        command = _look_at_one_row(config, result.directory, model)
+        if command is not None:
+            print_next([(command, "watch it answer")])
     return result.directory
 
 
-def _look_at_one_row(config: Config, directory: Path, model: Path) -> str:
-    """An `eval` of the first accepted row of the data that the run measured on."""
+def _look_at_one_row(config: Config, directory: Path, model: Path) -> str | None:
+    """An `eval` of the first accepted row of the data that the run measured on.
+
+    Of the first turn where rows are requests, not all of which are a trace. None where `eval`
+    could not read the rows, since it renames no columns.
+    """
+    from tooltune.train.rundir import read_run_facts
+
     own = [config.tool_call_eval, config.validation_dataset, config.dataset]
-    source = next(s for s in own if s is not None and (s.path or s.dataset_name))
-    paths = [source.path] if isinstance(source.path, str) else source.path or [source.dataset_name]
+    source = next(s for s in own if s is not None and s.names_a_place)
+    part = source.sources[0] if source.sources else source
+    if part.columns:
+        return None
+    paths = [part.path] if isinstance(part.path, str) else part.path or [part.dataset_name]
     words = ["tooltune", "eval", "--model", str(model), "--data", str(paths[0])]
-    if source.split != "train" and source.path is None:
-        words += ["--split", source.split]
+    words += ["--format", part.format] if part.format else []
+    if part.split != "train" and part.path is None:
+        words += ["--split", part.split]
+    if read_run_facts(directory).get("rows", {}).get("absorbed"):
+        return command_line(*words, "--max-samples", "1", "--print")
     ledger = (directory / "ledger.jsonl").read_text(encoding="utf-8").split("\n")
     refused = {
         row["row"] for row in map(json.loads, filter(None, ledger)) if row["file"] == str(paths[0])

@@ -19,8 +19,9 @@ _BATCHES = (4, 8, 16, 32)
 class DataFacts:
     """What was found in the data under the model's template.
 
-    formats: why rows were read as they were, by format. answer_tokens: of the longest turn that
-    calls tools. kwargs: template arguments that the data want, with the reason.
+    formats: why rows were read as they were, by format. groups: of traces that a split keeps
+    together. answer_tokens: of the longest turn that calls tools. kwargs: template arguments that
+    the data want, with the reason.
     """
 
     source: Mapping[str, str]
@@ -28,6 +29,7 @@ class DataFacts:
     formats: Mapping[str, str]
     rows_read: int
     traces: int
+    groups: int
     call_turns: int
     answer_tokens: int
     longest_tokens: int
@@ -37,28 +39,18 @@ class DataFacts:
 
 def initial_config(facts: DataFacts, output_dir: str) -> str:
     """YAML with comments; `load_config` accepts it as it is."""
-    fraction = _fraction(facts)
+    fraction = _fraction(facts) if facts.groups > 1 else 0.0
     train = max(1, round(facts.traces * (1 - fraction)))
     batch = max(b for b in _BATCHES if b == _BATCHES[0] or train // b >= _STEPS // 3)
     epochs = min(3, max(1, -(-_STEPS * batch // train)))
     formats = "; ".join(f"{name}: {why}" for name, why in facts.formats.items())
     lines = [
-        f"# {facts.rows_read:,} rows read, {facts.traces:,} usable; {_comment(formats)}",
+        f"# {facts.rows_read:,} rows read, {facts.traces:,} usable traces; {_comment(formats)}",
         "# What is not here has a default; `tooltune schema` describes every key.",
         "",
         *_section("model", _model(facts), facts.kwargs_reason),
         *_section("dataset", dict(facts.source)),
-        *_section(
-            "validation_dataset",
-            {"fraction": fraction},
-            f"held out by conversation: about {facts.call_turns * fraction:.0f} turns that call "
-            "tools to measure on",
-        ),
-        *_section(
-            "tool_call_eval",
-            {"max_new_tokens": _budget(facts.answer_tokens)},
-            f"the longest answer with calls has {facts.answer_tokens:,} tokens",
-        ),
+        *(_held_out(facts, fraction) if fraction else _NOTHING_HELD_OUT),
         *_section("peft", {"dim": LORA_DIM}, "LoRA; without this section all weights are trained"),
         *_section(
             "step_scheduler",
@@ -70,6 +62,31 @@ def initial_config(facts: DataFacts, output_dir: str) -> str:
         *dump_yaml({"seed": 0, "output_dir": output_dir}).splitlines(),
     ]
     return "\n".join(lines) + "\n"
+
+
+_NOTHING_HELD_OUT = (
+    "# one conversation cannot be divided: nothing is held out, so nothing is measured",
+    "validation_dataset: null",
+    "tool_call_eval:",
+    "  enabled: false",
+    "",
+)
+
+
+def _held_out(facts: DataFacts, fraction: float) -> list[str]:
+    return [
+        *_section(
+            "validation_dataset",
+            {"fraction": fraction},
+            f"held out by conversation: about {facts.call_turns * fraction:.0f} turns that call "
+            "tools to measure on",
+        ),
+        *_section(
+            "tool_call_eval",
+            {"max_new_tokens": _budget(facts.answer_tokens)},
+            f"the longest answer with calls has {facts.answer_tokens:,} tokens",
+        ),
+    ]
 
 
 def _fraction(facts: DataFacts) -> float:

@@ -28,7 +28,7 @@ def read_render_record(model: str | Path) -> RenderSpec:
 
     Raises UserError for a record that cannot be read.
     """
-    path = Path(model) / FILE
+    path = Path(model).expanduser() / FILE
     if not path.is_file():
         return RenderSpec()
     try:

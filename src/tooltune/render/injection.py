@@ -56,9 +56,14 @@ class ControlStrings:
 
 @dataclass(slots=True)
 class Placeholders:
-    """Stand-ins for escaped strings while a template runs; put back after it."""
+    """Stand-ins for escaped strings while a template runs; put back after it.
 
-    originals: list[str] = field(default_factory=list)
+    Equal strings get equal ones: templates compare texts (a result's call id with its call's).
+    `count` says how many special tokens were hidden.
+    """
+
+    count: int = 0
+    _numbers: dict[str, int] = field(default_factory=dict)
 
     def hide(self, value: Any, pattern: re.Pattern[str]) -> Any:
         """Return a JSON value with each match in each of its strings replaced by a stand-in."""
@@ -77,19 +82,16 @@ class Placeholders:
         """
         if _BROKEN.search(_STAND_IN.sub("", text)):
             raise ValueError("the chat template changes text that spells out a special token")
-        return _STAND_IN.sub(lambda match: self.originals[int(match.group(1))], text)
+        originals = list(self._numbers)
+        return _STAND_IN.sub(lambda match: originals[int(match.group(1))], text)
 
     def holds(self, text: str) -> bool:
         return _OPEN in text and _STAND_IN.search(text) is not None
 
-    @property
-    def count(self) -> int:
-        """How many special tokens were hidden."""
-        return sum(original not in (_OPEN, _CLOSE) for original in self.originals)
-
     def _stand_in(self, match: re.Match[str]) -> str:
-        self.originals.append(match.group())
-        return f"{_OPEN}{len(self.originals) - 1}{_CLOSE}"
+        original = match.group()
+        self.count += original not in (_OPEN, _CLOSE)
+        return f"{_OPEN}{self._numbers.setdefault(original, len(self._numbers))}{_CLOSE}"
 
 
 _STAND_IN = re.compile(f"{_OPEN}(\\d+){_CLOSE}")

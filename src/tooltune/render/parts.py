@@ -26,11 +26,13 @@ Span = tuple[int, int]
 class Gaps:
     """What a template writes before the text beside a call: first in a turn, behind reasoning.
 
-    Texts are looked for behind them: "think" stands in "<think>" too.
+    Texts are looked for behind them: "think" stands in "<think>" too. Where `text_last`, the
+    template writes the text behind the calls (Gemma-4), and it is looked for from the end.
     """
 
     first: str
     behind_reasoning: str
+    text_last: bool = False
 
 
 def find_gaps(template: ChatTemplate, profile: TemplateProfile) -> Gaps:
@@ -38,7 +40,8 @@ def find_gaps(template: ChatTemplate, profile: TemplateProfile) -> Gaps:
     turn = Message("assistant", BESIDE, (CALL,))
     first = _completion(template, profile, turn)
     behind = _completion(template, profile, replace(turn, reasoning=THOUGHT)).partition(THOUGHT)[2]
-    return Gaps(*(text[: max(text.find(BESIDE), 0)] for text in (first, behind)))
+    first, behind = (text[: max(text.find(BESIDE), 0)] for text in (first, behind))
+    return Gaps(first, behind, text_last=CALL.name in first + behind)
 
 
 def _completion(template: ChatTemplate, profile: TemplateProfile, turn: Message) -> str:
@@ -74,8 +77,9 @@ def token_parts(
     behind = 0
     reasoning, content = (message.reasoning or "").strip(), (message.content or "").strip()
     if reasoning:
-        opening = profile.reasoning_opening
-        start = completion.find(reasoning, len(opening) if completion.startswith(opening) else 0)
+        opening = profile.reasoning_opening.strip()  # not always first: a role may stand before it
+        opened = completion.find(opening) + len(opening) if opening in completion else 0
+        start = completion.find(reasoning, opened)
         if start < 0:
             raise _not_found("reasoning_not_found", f"{where}.reasoning_content")
         behind = start + len(reasoning)
@@ -84,7 +88,11 @@ def token_parts(
         gap = gaps.behind_reasoning if reasoning else gaps.first
         if completion.startswith(gap, behind):
             behind += len(gap)
-        start = completion.find(content, behind)
+        if gaps.text_last:
+            stop = len(profile.stops["tool_calls"].text)
+            start = completion.rfind(content, behind, len(completion) - stop)
+        else:
+            start = completion.find(content, behind)
         if start < 0:
             raise _not_found("content_not_found", f"{where}.content")
         _mark(parts, spans, (start, start + len(content)), "text")

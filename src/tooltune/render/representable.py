@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from tooltune.render.profile import TemplateProfile
 from tooltune.toolcalls.parse import parse_turn
+from tooltune.toolcalls.scan import CONTROL_TOKENS
 from tooltune.traces.frozen import thaw
 from tooltune.traces.types import Message, Trace
 
@@ -126,6 +127,9 @@ def check_completion(
     if profile.call_format is None:
         _check_shown(message, completion, index)
         return
+    stop = profile.stops["tool_calls" if message.tool_calls else "text"].text
+    if stop not in CONTROL_TOKENS:  # parsers know the families' stops; another is text to them
+        completion = completion.removesuffix(stop)
     parsed = parse_turn(completion, format=profile.call_format)
     expected = [(call.name, thaw(call.arguments)) for call in message.tool_calls]
     found = [(call.name, call.arguments) for call in parsed.calls]

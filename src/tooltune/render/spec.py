@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from tooltune.errors import UserError
@@ -115,6 +115,19 @@ class RenderSpec:
             "text": weights.text,
             "tool_call": weights.tool_call,
         }
+
+    @property
+    def of_prompts(self) -> RenderSpec:
+        """The same prompts, without the flags that only weigh targets.
+
+        A turn that carries no loss under them can be asked all the same.
+        """
+        return replace(
+            self,
+            train_on_last_turn_only=False,
+            mask_reasoning_content=False,
+            loss_weights=LossWeights(),
+        )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RenderSpec:

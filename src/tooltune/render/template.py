@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -97,7 +98,7 @@ class ChatTemplate:
         """Render to text exactly as an inference server would: as `apply_chat_template` does.
 
         The first renders, those of the probe among them, are made both by it and directly; while
-        they are alike, later ones are made directly.
+        they are alike, later ones are made directly, up to one that cannot be.
 
         Raises: TemplateError with the template's own message if it raises.
         """
@@ -106,7 +107,8 @@ class ChatTemplate:
         try:
             source = self._stopped_source(tools)
             if self._direct is not None and self._compared >= _COMPARED:
-                return self._direct(source, messages, tools, generation_prompt, kwargs)
+                with suppress(Exception):  # only `apply_chat_template` says that a row is refused
+                    return self._direct(source, messages, tools, generation_prompt, kwargs)
             text = self._tokenizer.apply_chat_template(
                 [dict(message) for message in messages],
                 tools=list(tools) if tools else None,

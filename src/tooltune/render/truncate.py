@@ -1,8 +1,8 @@
 """Traces that are too long: whole oldest exchanges go, then whole turns; what went is counted.
 
 An *exchange* is a user message and all that follows up to the next one. System messages, the tools
-and the last exchange that has a turn always stay. A turn is never cut in its middle: an answer
-without its stop would teach the model never to stop.
+and the last exchange with a turn to learn always stay, as does what follows it. A turn is never cut
+in its middle: an answer without its stop would teach the model never to stop.
 
 The length of a trace is that of its longest turn, prompt and completion, in tokens.
 """
@@ -96,11 +96,12 @@ def _without_oldest(
 
 
 def exchange_starts(messages: Sequence[Message]) -> list[int]:
-    """Indices at which exchanges begin, up to the last one with a turn in it.
+    """Indices at which exchanges begin, up to the last one with a turn to learn in it.
 
     What stands before the first user message, system messages aside, belongs to the first.
     """
-    last_turn = max((i for i, m in enumerate(messages) if m.role == "assistant"), default=-1)
+    learnt = (i for i, m in enumerate(messages) if m.role == "assistant" and m.weight > 0)
+    last_turn = max(learnt, default=-1)
     users = [i for i, m in enumerate(messages[:last_turn]) if m.role == "user"]
     return [0, *users[1:]] if users else []
 

@@ -281,7 +281,8 @@ class Renderer:
             raise RowRejected(
                 "no_stop_token", f"messages[{index}]: the turn's last token is no stop"
             )
-        if self.spec.control_tokens == "allow" and completion[-1] in completion[:-1]:
+        stops = self.stop_ids  # generation ends at any of them, not only at this kind of turn's
+        if self.spec.control_tokens == "allow" and any(token in stops for token in completion[:-1]):
             raise RowRejected(
                 "stop_token_in_text",
                 f"messages[{index}]: its text holds the token that ends a turn, so the model would "

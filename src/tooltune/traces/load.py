@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any, overload
 
 from tooltune.errors import UserError
@@ -18,12 +19,13 @@ from tooltune.traces.source import (
     NOT_SAMPLED,
     Paths,
     TraceSource,
+    is_request,
     iter_rows,
     read_trace,
     trace_source,
 )
 from tooltune.traces.stitch import stitch as stitch_requests
-from tooltune.traces.types import Trace
+from tooltune.traces.types import Source, Trace
 from tooltune.traces.where import RowFiltered
 
 
@@ -131,12 +133,13 @@ def load_traces(
 def load_source(source: TraceSource, ledger: Ledger | None = None) -> Traces:
     """As `load_traces`, for a source that was made before."""
     ledger = Ledger() if ledger is None else ledger
-    traces: list[Trace] = []
+    traces: list[tuple[int, Trace]] = []
     requests: list[Trace] = []
+    positions: dict[Source, int] = {}  # of the requests, in reading order
     formats: Counter[str] = Counter()
     filtered: Counter[str] = Counter()
     rows_read = not_sampled = 0
-    for place, value, part in iter_rows(source):
+    for position, (place, value, part) in enumerate(iter_rows(source)):
         rows_read += 1
         try:
             trace, name = read_trace(value, part)
@@ -149,10 +152,15 @@ def load_source(source: TraceSource, ledger: Ledger | None = None) -> Traces:
             ledger.reject(place.file, place.row, error.code, error.reason)
             continue
         formats[name] += 1
-        repeats = FORMATS[name].per_request if source.stitch is None else source.stitch
-        (requests if repeats else traces).append(replace(trace, source=place))
+        if is_request(name, part):
+            positions[place] = position
+            requests.append(replace(trace, source=place))
+        else:
+            traces.append((position, replace(trace, source=place)))
     stitched = stitch_requests(requests)
-    kept = deduplicated([*traces, *stitched.traces], source.deduplicate, ledger)
+    traces += [(positions[t.source], t) for t in stitched.traces if t.source is not None]
+    ordered = [trace for _, trace in sorted(traces, key=itemgetter(0))]
+    kept = deduplicated(ordered, source.deduplicate, ledger)
     return Traces(
         tuple(assign_groups(_identified(kept))),
         ledger,
@@ -179,7 +187,12 @@ def require_rows(traces: Traces) -> Traces:
     for code, count in list(traces.ledger.counts.items())[:3]:
         example = next(r for r in traces.ledger.rejections if r.code == code)
         lines.append(f"  {count} x {code}, first {example.file}:{example.row}: {example.reason}")
-    formats = ", ".join(FORMATS)
-    raise UserError(
-        "\n".join(lines), fix=f"repair the rows as said above, or choose a format ({formats})"
-    )
+    if set(traces.ledger.counts) <= _BY_CONFIG:
+        fix = "correct what is asked of columns: where, columns, weight_by, group_by"
+    else:
+        formats = ", ".join(FORMATS)
+        fix = f"repair the rows as said above, or choose another format ({formats})"
+    raise UserError("\n".join(lines), fix=fix)
+
+
+_BY_CONFIG = {"filtered", "missing_column"}

@@ -230,7 +230,7 @@ def read_trace(value: Any | RowError, part: TraceSource) -> Reading:
         row = {key: item for key, item in row.items() if item is not None}
     name = part.format or detect(row).name
     trace = FORMATS[name].read(row)
-    if FORMATS[name].per_request and part.stitch is not False:
+    if is_request(name, part):
         _check_whole(part, name)
         trace = answers_only(trace) if part.where else trace
     if part.weight_by is not None:
@@ -238,6 +238,11 @@ def read_trace(value: Any | RowError, part: TraceSource) -> Reading:
     if part.group_by is not None:
         trace = replace(trace, group=read_group(value, part.group_by))
     return Reading(trace, name)
+
+
+def is_request(format: str, part: TraceSource) -> bool:
+    """Whether rows of a format are requests that repeat their history, to be stitched."""
+    return FORMATS[format].per_request if part.stitch is None else part.stitch
 
 
 def _check_whole(part: TraceSource, name: str) -> None:

@@ -80,12 +80,12 @@ def _staged(path: Path) -> Path:
 
 def run_date(config: Config) -> str:
     """The day that chat templates are told, as `2026-01-31`: that of the run's first start."""
-    render = _earlier_facts(Path(config.output_dir)).get("render", {})
+    render = read_run_facts(Path(config.output_dir)).get("render", {})
     return str(render.get("date") or date.today().isoformat())
 
 
-def _earlier_facts(directory: Path) -> dict[str, Any]:
-    """What the start before this one wrote to environment.json; empty where there was none."""
+def read_run_facts(directory: Path) -> dict[str, Any]:
+    """What the last start of a run wrote to environment.json; empty where there was none."""
     try:
         facts = json.loads((directory / ENVIRONMENT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -106,6 +106,8 @@ def write_run_facts(directory: Path, data: RunData, tokenizer: Any) -> None:
         "read": data.rows_read,
         "accepted": data.rows_accepted,
         "rejected": dict(data.ledger.counts),
+        "absorbed": data.counts.get("absorbed", 0),
+        "not_sampled": data.counts.get("not_sampled", 0),
         "special_tokens_read_as_text": data.counts.get(_ESCAPED, 0),
         **{key: data.counts.get(key, 0) for key in RenderCounts().to_dict() if key != _ESCAPED},
     }
@@ -121,7 +123,7 @@ def write_run_facts(directory: Path, data: RunData, tokenizer: Any) -> None:
 
 
 def _require_same_input(directory: Path, facts: dict[str, Any]) -> None:
-    earlier = _earlier_facts(directory)
+    earlier = read_run_facts(directory)
     inputs = {
         "the data": "data",
         "the tokenizer": "tokenizer_sha256",

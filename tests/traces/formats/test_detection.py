@@ -75,6 +75,29 @@ def test_no_other_particular_format_claims_a_golden_row(name: str, row: dict[str
     assert claims - general == {name} - general
 
 
+_WHOLE = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+_COLUMNS: list[dict[str, Any]] = [
+    {"input": '[{"role": "user"}]', "output": "!"},
+    {"input": {"messages": []}, "output": {"content": "!"}},
+    {"input": [{"type": "message", "role": "user", "content": "?"}]},
+    {"contents": [{"parts": [{"text": "?"}]}]},
+    {"request": {"prompt": "?"}},
+    {"request": "{}", "response": "{}"},
+    {"custom_id": "a", "body": {}},
+    {"response": "!", "choices": ["a", "b"]},
+]
+
+
+@pytest.mark.parametrize("turns", [_WHOLE, json.dumps(_WHOLE)], ids=["list", "text"])
+@pytest.mark.parametrize("columns", _COLUMNS, ids=[", ".join(names) for names in _COLUMNS])
+def test_columns_beside_a_whole_conversation_do_not_change_how_it_is_read(
+    columns: dict[str, Any], turns: Any
+) -> None:
+    row = {"messages": turns, **columns}
+    assert detect(row).name == "openai"
+    assert read_row(row).messages == read_row({"messages": _WHOLE}).messages
+
+
 _CUTS = st.integers(0, 10_000)
 _SNIPPETS = st.sampled_from(
     ["[", "{", "}", "'", '"', "\\", ")]", "\n", "\0", "USER:", "<functioncall>"]

@@ -135,6 +135,19 @@ def test_requests_are_stitched_as_in_memory(cache: Path, data: Path, renderer: R
 # --- reused, or made anew ---------------------------------------------------------------------
 
 
+def test_sessions_and_other_traces_are_numbered_as_in_memory(
+    cache: Path, tmp_path: Path, renderer: Renderer
+) -> None:
+    turns = [{"role": role, "content": "!"} for role in ("user", "assistant")]
+    request = {"request": {"messages": turns[:1]}, "response": turns[1]}
+    for name, lines in (("b", [request, {"messages": turns}]), ("a", [{"messages": turns}])):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    source = trace_source([tmp_path / "b.jsonl", tmp_path / "a.jsonl"])
+    loaded = [(trace.id, trace.source) for trace in load_source(source)]
+    assert [(key.id, key.source) for key in prepare_source(source, renderer).keys] == loaded
+    assert len(loaded) == 3
+
+
 def test_the_second_start_renders_nothing(cache: Path, data: Path, renderer: Renderer) -> None:
     source = trace_source(data)
     assert renders(source, renderer) > 0

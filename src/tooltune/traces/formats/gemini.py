@@ -27,7 +27,7 @@ from tooltune.traces.formats.shared.blocks import Blocks, list_of_objects, make_
 from tooltune.traces.formats.shared.build import build_trace, require_object
 from tooltune.traces.formats.shared.calls import read_label
 from tooltune.traces.formats.shared.choices import gemini_settings, pick
-from tooltune.traces.formats.shared.common import read_weight
+from tooltune.traces.formats.shared.common import is_answered, read_weight
 from tooltune.traces.formats.shared.pairing import Entry, join_calls, join_thoughts
 from tooltune.traces.formats.shared.parts import read_text, result_text, unsupported_part
 from tooltune.traces.jsonio import RowError, show
@@ -57,7 +57,7 @@ def recognise(row: Any) -> str | None:
     contents = row.get("contents") if isinstance(row, Mapping) else None
     first = contents[0] if isinstance(contents, (list, tuple)) and contents else None
     has_parts = isinstance(first, Mapping) and "parts" in first
-    return "contents[0] has the key 'parts'" if has_parts else None
+    return "contents[0] has the key 'parts'" if has_parts and not is_answered(row) else None
 
 
 def _system_text(system: Any) -> str:

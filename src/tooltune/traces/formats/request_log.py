@@ -20,6 +20,7 @@ from tooltune.traces.formats.logs.bodies import parse_answer
 from tooltune.traces.formats.logs.envelopes import Exchange, find_exchange, request_of
 from tooltune.traces.formats.openai import read as read_openai
 from tooltune.traces.formats.shared.build import require_object
+from tooltune.traces.formats.shared.common import is_answered
 from tooltune.traces.jsonio import RowError, loads, show
 from tooltune.traces.types import Trace
 
@@ -46,7 +47,7 @@ _OTHER_SPANS = (  # types of Langfuse's observations, of which GENERATION is the
 def recognise(row: Any) -> str | None:
     """A request and a response in one of the layouts of `envelopes`."""
     found = find_exchange(row)
-    if found is None:
+    if found is None or is_answered(row):
         return None
     return f"a request under {found.request_key!r} and its response under {found.response_key!r}"
 

@@ -26,7 +26,7 @@ from tooltune.traces.formats.shared.blocks import PEEK, list_of_objects, make_ca
 from tooltune.traces.formats.shared.build import build_trace, require_object
 from tooltune.traces.formats.shared.calls import read_label, read_tools
 from tooltune.traces.formats.shared.choices import responses_settings
-from tooltune.traces.formats.shared.common import read_weight
+from tooltune.traces.formats.shared.common import is_answered, read_weight
 from tooltune.traces.formats.shared.pairing import Entry, join_calls, join_thoughts
 from tooltune.traces.formats.shared.parts import read_text
 from tooltune.traces.jsonio import RowError, show
@@ -64,6 +64,8 @@ def read(row: Any) -> Trace:
 
 def recognise(row: Any) -> str | None:
     """`input` or `output` is a list with an item of a type, or a part of a type, of this API."""
+    if is_answered(row):
+        return None
     for key in ("input", "output"):
         items = row.get(key) if isinstance(row, Mapping) else None
         items = items[:PEEK] if isinstance(items, (list, tuple)) else ()

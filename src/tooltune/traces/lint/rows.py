@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from tooltune.traces.columns import rename
-from tooltune.traces.formats import FORMATS, detect
+from tooltune.traces.formats import detect
 from tooltune.traces.jsonio import RowError
 from tooltune.traces.ledger import Ledger
-from tooltune.traces.source import NOT_SAMPLED, TraceSource, iter_rows, read_trace
+from tooltune.traces.source import NOT_SAMPLED, TraceSource, is_request, iter_rows, read_trace
 from tooltune.traces.stitch import stitch
 from tooltune.traces.types import Source, Trace
 
@@ -59,10 +59,7 @@ class LintRows:
             if name not in self.recognised:
                 self.recognised[name] = Recognised(_why(name, value, part), place)
             trace = replace(trace, source=place)
-            repeats = (
-                FORMATS[name].per_request if self.source.stitch is None else self.source.stitch
-            )
-            if repeats:
+            if is_request(name, part):
                 requests.append(trace)
             else:
                 yield trace

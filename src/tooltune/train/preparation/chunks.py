@@ -17,10 +17,9 @@ from tooltune.render.forest import merge_turns
 from tooltune.render.representable import RowRejected
 from tooltune.render.turns import RenderedTrace, Renderer
 from tooltune.traces.duplicates import duplicate_key
-from tooltune.traces.formats import FORMATS
 from tooltune.traces.identity import fingerprint
 from tooltune.traces.jsonio import RowError
-from tooltune.traces.source import Reading, TraceSource, read_trace
+from tooltune.traces.source import Reading, TraceSource, is_request, read_trace
 from tooltune.traces.types import Source, Trace
 from tooltune.traces.where import RowFiltered
 from tooltune.train.preparation.codec import encode_chunk, trace_from_json, trace_json
@@ -120,11 +119,6 @@ def work(renderer: Renderer, task: Task) -> Chunk:
     chunk.counts = Counter(counts_of(renderer))
     chunk.counts.subtract(before)
     return chunk
-
-
-def is_request(format: str, part: TraceSource) -> bool:
-    """Whether rows of a format are requests that repeat their history, to be stitched."""
-    return FORMATS[format].per_request if part.stitch is None else part.stitch
 
 
 def stored(position: int, trace: Trace, place: Source) -> Stored:

@@ -59,6 +59,17 @@ def peek_turns(row: Any) -> tuple[str, list[Mapping[str, Any]]]:
         return "", []
 
 
+def is_answered(row: Any) -> bool:
+    """Whether a row's turns end with what the assistant said: the row is a whole conversation.
+
+    Then the keys beside the turns (`input`, `request`, `contents`, ...) are columns of its own,
+    and no other format may claim the row by them.
+    """
+    _, turns = peek_turns(row)
+    role = turns[-1].get("role", turns[-1].get("from")) if turns else None
+    return isinstance(role, str) and role.strip().lower() in ("assistant", "gpt", "model")
+
+
 def read_settings(row: Mapping[str, Any]) -> dict[str, Any]:
     """The request settings of a row (`REQUEST_SETTINGS`), those that are not null.
 
