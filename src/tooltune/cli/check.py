@@ -181,8 +181,15 @@ def _write_page(rows: LintRows, data: RunData, report: LintReport, name: str, ou
     from tooltune.traces.lint.rows import LintRows
 
     findings = [
-        (item.severity, item.code, item.count, item.meaning, str(item.examples[0].message))
+        (
+            item.severity,
+            item.code,
+            item.count,
+            item.meaning,
+            f"{item.examples[0].place} {item.examples[0].message}".strip(),
+        )
         for item in report.codes
+        if item.code not in data.ledger.counts  # the page has a table of these
     ]
     write_data_page(
         list(islice(LintRows(rows.source), SHOWN)),  # `rows` keeps the account of all of them
