@@ -126,10 +126,9 @@ class Run:
         _seed_everything(config.seed)
         self.trainee: Trainee = build_trainee(config, tokenizer)
         self.cost = cost_model(self.trainee.device.type)
+        share = math.ceil(_WARMUP_SHARE * plan.total_steps)
         warmup = config.lr_scheduler.lr_warmup_steps
-        self.warmup_steps = (
-            math.ceil(_WARMUP_SHARE * plan.total_steps) if warmup is None else warmup
-        )
+        self.warmup_steps = share if warmup is None else warmup
 
     # --- start: fresh, or from the last complete checkpoint ---------------------------------
 

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ class _Deadly:
 def test_a_worker_that_dies_is_an_error_that_names_the_fix() -> None:
     tasks = iter([Task((Row(0, Source("f", 0), {}, trace_source("f")),))])
     with pytest.raises(UserError, match="num_workers"):
-        list(_in_processes(tasks, pickle.dumps(_Deadly()), 2))
+        list(_in_processes(tasks, SimpleNamespace(tokenizer=_Deadly(), spec=None), 2))  # type: ignore[arg-type]
 
 
 def test_a_tokenizer_that_cannot_be_sent_is_used_in_this_process(
@@ -68,10 +69,10 @@ def test_a_tokenizer_that_cannot_be_sent_is_used_in_this_process(
 
 
 _LIGHT = """
-import sys
+import pickle, sys
 from tooltune.train.preparation.chunks import Task, work
 from tooltune.train.preparation import workers
-workers._start_worker(open(sys.argv[1], "rb").read())
+workers._start_worker(*pickle.load(open(sys.argv[1], "rb")))
 heavy = [name for name in ("torch", "pandas", "datasets") if name in sys.modules]
 assert not heavy, heavy
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import time
 from collections import deque
@@ -11,8 +10,11 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
 
 from tooltune.errors import UserError
+from tooltune.render.spec import RenderSpec
 from tooltune.render.turns import Renderer
 from tooltune.train.preparation.chunks import Chunk, Task, work
 
@@ -45,13 +47,12 @@ def run_tasks(
     count = min(usable_cores(), MOST_WORKERS) if workers is None else workers
     tasks = iter(tasks)
     started = time.monotonic()
-    state: bytes | None = None
-    while count > 1 and state != b"":
+    while count > 1:
         if time.monotonic() - started >= patience:
-            state = _packed(renderer)
-            if state:
-                yield from _in_processes(tasks, state, count)
+            if _can_be_sent(renderer):
+                yield from _in_processes(tasks, renderer, count)
                 return
+            break
         task = next(tasks, None)
         if task is None:
             return
@@ -60,17 +61,19 @@ def run_tasks(
         yield work(renderer, task)
 
 
-def _packed(renderer: Renderer) -> bytes:
-    """What a worker makes its renderer of; empty where the tokenizer cannot be pickled."""
+def _can_be_sent(renderer: Renderer) -> bool:
+    """Whether another process can be given what it makes its renderer of."""
     try:
-        return pickle.dumps((renderer.tokenizer, renderer.spec))
+        ForkingPickler.dumps((renderer.tokenizer, renderer.spec))
     except Exception:  # whatever a foreign tokenizer holds on to
-        return b""
+        return False
+    return True
 
 
-def _in_processes(tasks: Iterator[Task], state: bytes, count: int) -> Iterator[Chunk]:
+def _in_processes(tasks: Iterator[Task], renderer: Renderer, count: int) -> Iterator[Chunk]:
     # Spawned, not forked: tokenizers and torch have threads, whose locks a fork would copy held.
-    pool = ProcessPoolExecutor(count, get_context("spawn"), _start_worker, (state,))
+    given = (renderer.tokenizer, renderer.spec)
+    pool = ProcessPoolExecutor(count, get_context("spawn"), _start_worker, given)
     waiting: deque[Future[Chunk]] = deque()
     try:
         for task in tasks:
@@ -88,11 +91,10 @@ def _in_processes(tasks: Iterator[Task], state: bytes, count: int) -> Iterator[C
         pool.shutdown(cancel_futures=True)
 
 
-def _start_worker(state: bytes) -> None:
+def _start_worker(tokenizer: Any, spec: RenderSpec) -> None:
     global _renderer
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends its workers
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one process is one core's worth of work
-    tokenizer, spec = pickle.loads(state)
     _renderer = Renderer(tokenizer, spec)
 
 
