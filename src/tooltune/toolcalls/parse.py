@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tooltune.errors import UserError
 from tooltune.toolcalls.formats import bare_json, harmony, hermes, llama3, mistral
-from tooltune.toolcalls.scan import Format, text_outside_calls
+from tooltune.toolcalls.scan import NO_SCHEMAS, Format, Schemas, text_outside_calls
 from tooltune.toolcalls.tools import Tools, tool_schemas
 from tooltune.toolcalls.types import ParsedToolCall, ParsedTurn
 
@@ -40,10 +40,10 @@ def parse_turn(text: str, format: str | None = None, tools: Tools | None = None)
     No text makes it raise, and time is linear in the text. Raises `UserError` for a format that
     does not exist and for a tool without a name.
     """
-    turn = _detect(text) if format is None else _format(format).parse(text)
+    known = NO_SCHEMAS if tools is None else tool_schemas(tools)
+    turn = _detect(text, known) if format is None else _format(format).parse(text, known)
     if tools is None:
         return turn
-    known = tool_schemas(tools)
     calls = tuple(
         replace(call, status="unknown_tool")
         if call.status == "ok" and call.name not in known
@@ -62,7 +62,7 @@ def _format(name: str) -> Format:
     return FORMATS[name]
 
 
-def _detect(text: str) -> ParsedTurn:
+def _detect(text: str, schemas: Schemas) -> ParsedTurn:
     """Read `text` by the family whose markers it shows.
 
     Markers inside a bare call's own strings show nothing. Where several families' markers occur,
@@ -78,7 +78,7 @@ def _detect(text: str) -> ParsedTurn:
     }
     if first_marks and min(first_marks, key=first_marks.__getitem__) == "harmony":
         return harmony.parse(text)
-    turns = [turn for name in first_marks if (turn := FORMATS[name].parse(text)).calls]
+    turns = [turn for name in first_marks if (turn := FORMATS[name].parse(text, schemas)).calls]
     return min(turns, key=lambda turn: turn.calls[0].span) if turns else _bare(text)
 
 

@@ -7,12 +7,17 @@ prose, and `</think>` inside a call's JSON string is data. Which comes first dec
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
 
 from tooltune.toolcalls.types import ParsedToolCall, ParsedTurn, Status
 
-THINK_END = "</think>"
+Schemas: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""The JSON schema of each tool's arguments, by tool name."""
+
+NO_SCHEMAS: Schemas = MappingProxyType({})
+THINK = ("<think>", "</think>")
 CONTROL_TOKENS = (
     "<|im_end|>",
     "<|endoftext|>",
@@ -60,25 +65,35 @@ class Reading(NamedTuple):
 
 
 class Format(NamedTuple):
-    """A call syntax: `markers` are strings one of which every text with a call contains."""
+    """A call syntax: `markers` are strings one of which every text with a call contains.
+
+    `parse(text, schemas)` takes a turn apart; syntaxes that write values without their types
+    (XML) type them by the schema of the tool that is called, and others need none.
+    """
 
     name: str
     markers: tuple[str, ...]
-    parse: Callable[[str], ParsedTurn]
+    parse: Callable[[str, Schemas], ParsedTurn]
 
 
 def scan_turn(
-    text: str, opener: str, read: Callable[[str, int, int], Reading], name: str
+    text: str,
+    opener: str,
+    read: Callable[[str, int, int], Reading],
+    name: str,
+    think: tuple[str, str] = THINK,
 ) -> ParsedTurn:
     """Take a turn apart, in time linear in `text` as long as `read` moves on by what it reads.
 
     `opener` is a regular expression that matches where a call may begin; `read(text, start, end)`
     reads from there and never past `end`, where trailing control tokens begin.
 
-    Reasoning is `<think>…</think>`; everything up to a `</think>` that was never opened (the
-    prompt ended inside the block); everything after a `<think>` that is never closed.
+    `think` is what opens and closes reasoning, `<think>` and `</think>` with most. Reasoning is
+    what stands between; everything up to a closer that was never opened (the prompt ended inside
+    the block); everything after an opener that is never closed.
     """
-    marks = re.compile(rf"(<think>)|({THINK_END})|{opener}")
+    think_end = think[1]
+    marks = re.compile(rf"({re.escape(think[0])})|({re.escape(think_end)})|{opener}")
     end = turn_end(text)
     content: list[str] = []
     reasoning: list[str] = []
@@ -87,8 +102,8 @@ def scan_turn(
     while mark := marks.search(text, pos, end):
         start = mark.start()
         if mark[1]:
-            close = text.find(THINK_END, mark.end(), end)
-            stop, resume = (end, end) if close < 0 else (close, close + len(THINK_END))
+            close = text.find(think_end, mark.end(), end)
+            stop, resume = (end, end) if close < 0 else (close, close + len(think_end))
             content.append(text[pos:start])
             reasoning.append(text[mark.end() : stop])
         elif mark[2]:

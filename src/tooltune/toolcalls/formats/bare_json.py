@@ -19,7 +19,7 @@ from tooltune.toolcalls.json_text import (
     scan_json,
 )
 from tooltune.toolcalls.payload import as_call
-from tooltune.toolcalls.scan import Attempt, Format, Reading, scan_turn
+from tooltune.toolcalls.scan import NO_SCHEMAS, Attempt, Format, Reading, Schemas, scan_turn
 from tooltune.toolcalls.types import ParsedTurn
 
 _OPEN = rf'\{{(?={WS}"{CHARS}"{WS}:)'
@@ -34,7 +34,7 @@ _SECOND_LOOKS = 65_536
 over: real outputs never come near it, and it keeps the walk linear."""
 
 
-def parse(text: str) -> ParsedTurn:
+def parse(text: str, schemas: Schemas = NO_SCHEMAS) -> ParsedTurn:
     """Take a turn apart. Never raises; linear time."""
     return parse_as(text, "bare_json")
 

@@ -13,7 +13,7 @@ import re
 
 from tooltune.toolcalls.json_text import InvalidJSON, read_scanned, scan_json
 from tooltune.toolcalls.payload import as_arguments, broken
-from tooltune.toolcalls.scan import Attempt, Format, make_turn, turn_end
+from tooltune.toolcalls.scan import NO_SCHEMAS, Attempt, Format, Schemas, make_turn, turn_end
 from tooltune.toolcalls.types import ParsedTurn
 
 _START = "<|start|>"
@@ -24,7 +24,7 @@ _CHANNEL = re.compile(r"<\|channel\|>\s*+([a-z]*+)")
 _IN_HEADER = re.compile(r"\A\s*+(?:<\|start\|>|<\|channel\|>|to=|assistant\b)")
 
 
-def parse(text: str) -> ParsedTurn:
+def parse(text: str, schemas: Schemas = NO_SCHEMAS) -> ParsedTurn:
     """Take a turn apart. Never raises; linear time.
 
     Text that begins with no header is the body of a message whose header the prompt held: content.

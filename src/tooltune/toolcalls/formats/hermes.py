@@ -10,7 +10,7 @@ import re
 
 from tooltune.toolcalls.json_text import skip_space
 from tooltune.toolcalls.payload import read_payload, spoil_last
-from tooltune.toolcalls.scan import Attempt, Format, Reading, scan_turn
+from tooltune.toolcalls.scan import NO_SCHEMAS, Attempt, Format, Reading, Schemas, scan_turn
 from tooltune.toolcalls.types import ParsedTurn
 
 _OPEN = "<tool_call>"
@@ -18,7 +18,7 @@ _CLOSE = "</tool_call>"
 _NEXT_MARK = re.compile("</?tool_call>|</think>")
 
 
-def parse(text: str) -> ParsedTurn:
+def parse(text: str, schemas: Schemas = NO_SCHEMAS) -> ParsedTurn:
     """Take a turn apart. Never raises; linear time."""
     return scan_turn(text, _OPEN, _read, "hermes")
 

@@ -13,7 +13,15 @@ from typing import Any
 from tooltune.toolcalls.formats import bare_json
 from tooltune.toolcalls.json_text import InvalidJSON, read_scanned, scan_json
 from tooltune.toolcalls.payload import read_payload
-from tooltune.toolcalls.scan import Attempt, Format, Reading, scan_turn, text_outside_calls
+from tooltune.toolcalls.scan import (
+    NO_SCHEMAS,
+    Attempt,
+    Format,
+    Reading,
+    Schemas,
+    scan_turn,
+    text_outside_calls,
+)
 from tooltune.toolcalls.types import ParsedTurn
 
 _OPEN = "<|python_tag|>"
@@ -25,7 +33,7 @@ _NO_ARGUMENTS = re.compile(r"\s*+\)")
 _SEPARATOR = re.compile(r"\s*+([,)])")
 
 
-def parse(text: str) -> ParsedTurn:
+def parse(text: str, schemas: Schemas = NO_SCHEMAS) -> ParsedTurn:
     """Take a turn apart. Never raises; linear time."""
     bare = bare_json.parse_as(text, "llama3")
     if _OPEN not in text_outside_calls(text, bare):

@@ -10,7 +10,7 @@ import re
 
 from tooltune.toolcalls.json_text import InvalidJSON, read_scanned, scan_json
 from tooltune.toolcalls.payload import as_arguments, broken, read_payload
-from tooltune.toolcalls.scan import Attempt, Format, Reading, scan_turn
+from tooltune.toolcalls.scan import NO_SCHEMAS, Attempt, Format, Reading, Schemas, scan_turn
 from tooltune.toolcalls.types import ParsedTurn
 
 _OPEN = "[TOOL_CALLS]"
@@ -20,7 +20,7 @@ _NAMED = re.compile(
 )
 
 
-def parse(text: str) -> ParsedTurn:
+def parse(text: str, schemas: Schemas = NO_SCHEMAS) -> ParsedTurn:
     """Take a turn apart. Never raises; linear time."""
     return scan_turn(text, re.escape(_OPEN), _read, "mistral")
 
