@@ -28,7 +28,7 @@ from tooltune.render.representable import RowRejected
 from tooltune.render.spec import RenderSpec
 from tooltune.render.turns import Renderer
 from tooltune.toolcalls.parse import FORMATS
-from tooltune.traces.types import Message, ToolCall, Trace
+from tooltune.traces.types import Message, Tool, ToolCall, Trace
 
 BY_KEY = {stock.key: stock for stock in STOCK}
 QUICK = ("qwen2_5", "qwen3_5_think", "llama3_1", "gptoss", "glm4moe", "gemma4_v5", "lfm2_v2")
@@ -231,6 +231,7 @@ def test_a_message_that_a_template_loses_in_its_place_refuses_the_row() -> None:
 
 def test_texts_are_looked_for_in_completions_that_no_parser_reads(builtin_tokenizer: Any) -> None:
     template = source_of(BY_KEY["glm4moe"]).replace("content.strip() }}", "content | upper }}")
+    template = template.replace("<tool_call>'", "<unheard_of>'")
     made = _on_built_in(builtin_tokenizer, template)
     assert made.profile.call_format is None
     with pytest.raises(RowRejected, match="text_not_recoverable"):
@@ -243,6 +244,19 @@ def _on_built_in(tokenizer: Any, template: str) -> Renderer:
     own = copy.deepcopy(tokenizer)
     add_control_strings(own, template)
     return Renderer(own, RenderSpec(chat_template=template))
+
+
+def test_a_string_that_would_read_as_a_number_is_refused_unless_its_type_is_declared() -> None:
+    """Trap 16: families that write values as bare text say no types; the schema does."""
+    made = renderer("glm4moe")
+    declared = simple_trace(city="5")
+    tool = Tool({"name": "get_time", "description": "Time.", "parameters": {"type": "object"}})
+    city = {"properties": {"city": {"type": "string"}}}
+    typed = Tool({**tool.function, "parameters": {**tool.function["parameters"], **city}})
+    assert made.render(Trace(declared.messages, (typed,))).turns
+    with pytest.raises(RowRejected, match="calls_not_recoverable") as caught:
+        made.render(Trace(declared.messages, (tool,)))
+    assert "'city' of get_time is \"5\" and reads back as 5; declare its type" in str(caught.value)
 
 
 def test_assets_of_the_table_exist() -> None:

@@ -279,7 +279,7 @@ def _find_format(call_text: str | None) -> str | None:
         name for name, known in FORMATS.items() if any(mark in call_text for mark in known.markers)
     ]
     for name in dict.fromkeys([*marked, *FORMATS]):
-        calls = parse_turn(call_text, format=name).calls
+        calls = parse_turn(call_text, name, TOOL_DICTS).calls
         if [(c.name, c.arguments, c.status) for c in calls] == [
             (CALL.name, dict(CALL.arguments), "ok")
         ]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from tooltune.render.profile import TemplateProfile
 from tooltune.toolcalls.parse import parse_turn
 from tooltune.toolcalls.scan import CONTROL_TOKENS
 from tooltune.traces.frozen import thaw
-from tooltune.traces.types import Message, Trace
+from tooltune.traces.types import Message, Tool, Trace
 
 
 class RowRejected(Exception):
@@ -68,8 +69,10 @@ def _refusal(code: str, said: str, profile: TemplateProfile) -> RowRejected:
     return RowRejected(code, f"{said}; {remedy}" if remedy else said)
 
 
-def check_prompts(trace: Trace, prompts: Sequence[str]) -> None:
-    """Tools, and what was not said by the model, must stand in the prompt of some turn.
+def check_prompts(trace: Trace, prompts: Sequence[str], end: int | None = None) -> None:
+    """Tools, and what was not said by the model before message `end`, must stand in some prompt.
+
+    `end` is the last turn of the trace where it is not given.
 
     The probe saw where a template shows each role; this notices what it loses elsewhere, as a
     second system message, or rewrites. What the assistant said earlier is the template's to
@@ -84,7 +87,8 @@ def check_prompts(trace: Trace, prompts: Sequence[str]) -> None:
                 f"tools[{i}].name: the template does not show this tool; remove it, or set "
                 "`model.chat_template`",
             )
-    for i, message in enumerate(trace.messages[: max(trace.turns, default=0)]):
+    end = max(trace.turns, default=0) if end is None else end
+    for i, message in enumerate(trace.messages[:end]):
         if message.role == "assistant" or not message.content:
             continue
         if not any(_shows(prompt, message.content) for prompt in reversed(prompts)):
@@ -115,9 +119,11 @@ def check_completion(
     completion: str,
     profile: TemplateProfile,
     index: int,
+    tools: Sequence[Tool] = (),
 ) -> None:
     """Invariant 2: the completion parses back to the message's calls, text and reasoning.
 
+    `tools` are the trace's: families that write values as bare text read them by their schemas.
     `completion` is the text that the tokens spell, so after the tokenizer's normaliser. Compared
     modulo edge white space and unicode normal form. For families without a parser here, every text
     of the message must stand in the completion.
@@ -130,11 +136,12 @@ def check_completion(
     stop = profile.stops["tool_calls" if message.tool_calls else "text"].text
     if stop not in CONTROL_TOKENS:  # parsers know the families' stops; another is text to them
         completion = completion.removesuffix(stop)
-    parsed = parse_turn(completion, format=profile.call_format)
+    parsed = parse_turn(completion, profile.call_format, tools or None)
     expected = [(call.name, thaw(call.arguments)) for call in message.tool_calls]
     found = [(call.name, call.arguments) for call in parsed.calls]
     if _folded(expected) != _folded(found):
         what = "does not show the calls as they are" if expected else "reads as a tool call"
+        what += _first_difference(expected, found)
         raise RowRejected("calls_not_recoverable", f"messages[{index}]: the rendered turn {what}")
     for field, said, read in (
         ("content", message.content, parsed.content),
@@ -145,6 +152,30 @@ def check_completion(
                 "text_not_recoverable",
                 f"messages[{index}].{field}: the rendered turn does not show this text as it is",
             )
+
+
+def _first_difference(
+    expected: Sequence[tuple[str, dict[str, Any]]],
+    found: Sequence[tuple[str | None, dict[str, Any]]],
+) -> str:
+    """The first argument that reads back as another value, and what to do about it."""
+    for (name, said), (_, read) in zip(expected, found, strict=False):
+        for key, value in said.items():
+            if key in read and _folded(value) != _folded(read[key]):
+                return (
+                    f": {key!r} of {name} is {_short(value)} and reads back as "
+                    f"{_short(read[key])}; declare its type in the tool's `parameters`, or change "
+                    "the value"
+                )
+    return ""
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+_SHOWN = 60  # characters of a value that a reason quotes
 
 
 def _check_shown(message: Message, completion: str, index: int) -> None:

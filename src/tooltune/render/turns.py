@@ -151,8 +151,41 @@ class Renderer:
             raise RowRejected(rejection.code, reason) from rejection
         return [replace(turn, index=kept[turn.index]) for turn in turns]
 
-    def _turns(self, trace: Trace) -> tuple[list[Turn], int]:
-        """Every turn of a trace, and how many special tokens its text spells out."""
+    def prompt(self, trace: Trace, index: int) -> Turn:
+        """What inference would read to answer after `trace.messages[:index]`: a turn without
+        completion.
+
+        For evaluation, where the right answer may be one that the template cannot write, or none
+        is known. Checked as far as it goes (invariant 1); `seq_length` is not applied.
+
+        Raises: RowRejected as `render`.
+        """
+        before = replace(trace, messages=trace.messages[:index])
+        plain, tools, hidden = self._shown(before)
+        if self.spec.drop_history_reasoning_content:
+            plain = without_old_reasoning(plain)
+        try:
+            text = self.template.render(plain, tools, generation_prompt=True)
+        except TemplateError as error:
+            raise RowRejected("template_error", f"messages[{index}]: {error}") from error
+        own = self._check.learn(text) if hidden is None else None
+        if own is None and hidden is None and self.encoder.cuts:
+            self.encoder.use_whole_texts()
+        ids = self.encoder.encode(text, hidden=hidden)
+        turn = Turn(trace.id, index, tuple(ids), (), (), _restored(text, hidden, index), "")
+        check_prompts(before, [turn.prompt_text], index)
+        if not self._check.agrees(turn, own):
+            self.encoder.use_whole_texts()
+            return self.prompt(trace, index)
+        return turn
+
+    def _shown(
+        self, trace: Trace
+    ) -> tuple[Sequence[PlainMessage], list[dict[str, Any]] | None, Placeholders | None]:
+        """Messages and tools as the template gets them, and what stands in for special tokens.
+
+        Raises: RowRejected for a trace that the template cannot show, or whose text is structure.
+        """
         check_representable(trace, self.profile)
         tools = self._tools.shown(trace.tools)
         found = find_controls(strings_of_messages(trace.messages), self._controls)
@@ -169,7 +202,11 @@ class Renderer:
             hidden, pattern = self._placeholders(), self._controls.escaped
             messages = tuple(hide_in_message(message, hidden, pattern) for message in messages)
             plain_tools = hidden.hide(plain_tools, pattern)
-        plain = to_template(messages, self.profile.shape)
+        return to_template(messages, self.profile.shape), plain_tools, hidden
+
+    def _turns(self, trace: Trace) -> tuple[list[Turn], int]:
+        """Every turn of a trace, and how many special tokens its text spells out."""
+        plain, plain_tools, hidden = self._shown(trace)
         texts = [self._texts(trace, plain, plain_tools, index) for index in trace.turns]
         own = self._check.learn(texts[-1][0]) if texts and hidden is None else None
         if own is None and hidden is None and self.encoder.cuts:
@@ -229,7 +266,7 @@ class Renderer:
         message = trace.messages[index]
         spelled = self._check.spelled(completion_ids, completion_text, index)
         if message.weight > 0:  # else it is context, which inference only reads
-            check_completion(message, spelled, self.profile, index)
+            check_completion(message, spelled, self.profile, index, trace.tools)
         self._check_stop(completion_ids, index)
         trained = message.weight > 0 and (is_last or not self.spec.train_on_last_turn_only)
         parts = self._parts(message, completion, completion_text, hidden, index, trained)
