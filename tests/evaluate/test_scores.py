@@ -67,6 +67,7 @@ def test_the_keys_are_those_of_the_contract_and_all_values_finite_floats():
     metrics = aggregate([record("a", said=(RIGHT,), exact=True)], prefix="tool_call/unseen_tools")
     expected = {"accuracy", "balanced_accuracy", *SAMPLE_METRICS, "call_precision", "call_recall"}
     expected |= {"call_f1", "malformed_rate", "teacher_forced_exact", "_count", "_skipped"}
+    expected |= {"accuracy_normalised", "args_normalised_match"}
     assert set(metrics) == {f"tool_call/unseen_tools/{name}" for name in expected}
     assert all(type(value) is float and math.isfinite(value) for value in metrics.values())
 
@@ -96,3 +97,40 @@ def test_schema_valid_is_the_mean_over_the_turns_that_called():
     samples[0]["verdict"]["scores"]["schema_valid"] = 1.0
     samples[1]["verdict"]["scores"]["schema_valid"] = 0.0
     assert aggregate(samples)["tool_call/schema_valid"] == 0.5
+
+
+def test_accuracy_by_meaning_counts_skipped_turns_as_wrong_too():
+    loose = record("b", said=(WRONG,))
+    loose["verdict"]["correct_normalised"] = True
+    loose["verdict"]["scores"]["args_normalised_match"] = 1.0
+    metrics = aggregate([record("a", said=(RIGHT,)), loose, record("c", skip="out_of_memory")])
+    assert metrics["tool_call/accuracy"] == pytest.approx(1 / 3)
+    assert metrics["tool_call/accuracy_normalised"] == pytest.approx(2 / 3)
+    assert metrics["tool_call/args_exact_match"] == 0.5
+    assert metrics["tool_call/args_normalised_match"] == 1
+
+
+def test_what_a_turn_that_should_not_call_did_is_one_of_three_or_skipped():
+    said = {"a": (), "b": (RIGHT,), "c": (GARBAGE,), "d": (GARBAGE, RIGHT), "e": ()}
+    samples = [record(key, said=calls, kind="abstain") for key, calls in said.items()]
+    samples[-1] = record("e", kind="abstain", skip="prompt_too_long")
+    metrics = aggregate([*samples, record("f", said=(RIGHT,))])
+    assert metrics["tool_call/abstain_accuracy"] == pytest.approx(1 / 5)
+    assert metrics["tool_call/abstain_called_rate"] == pytest.approx(2 / 5)
+    assert metrics["tool_call/abstain_malformed_rate"] == pytest.approx(1 / 5)
+
+
+def test_samples_that_an_earlier_version_wrote_leave_only_the_newer_metrics_out():
+    samples = [
+        record("a", said=(RIGHT,)),
+        record("b", skip="out_of_memory"),
+        record("c", said=(GARBAGE,), kind="abstain"),
+    ]
+    newer = aggregate(samples)
+    for sample in samples:
+        del sample["verdict"]["correct_normalised"], sample["verdict"]["schema_errors"]
+        sample["verdict"]["scores"].pop("args_normalised_match", None)
+    older = aggregate(samples)
+    gone = {"tool_call/accuracy_normalised", "tool_call/args_normalised_match"}
+    assert newer.keys() - older.keys() == gone
+    assert all(newer[key] == older[key] for key in older)

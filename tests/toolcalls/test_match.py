@@ -4,12 +4,14 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tooltune.errors import UserError
-from tooltune.toolcalls import ParsedToolCall, match_calls
+from tooltune.toolcalls import GroundTruth, OneOf, ParsedToolCall, TruthCall, match_calls
+from tooltune.toolcalls.agree import accepts_argument, accepts_arguments
 from tooltune.toolcalls.json_text import json_equal
+from tooltune.toolcalls.match import best_match
 
 
 def pred(name: str | None, **arguments: Any) -> ParsedToolCall:
@@ -20,31 +22,68 @@ def gt(name: str, **arguments: Any) -> dict[str, Any]:
     return {"name": name, "arguments": arguments}
 
 
-small_calls = st.lists(
-    st.tuples(
-        st.sampled_from("fg"), st.dictionaries(st.sampled_from("xy"), st.integers(0, 1), max_size=2)
+small_arguments = st.dictionaries(st.sampled_from("xy"), st.integers(0, 1), max_size=2)
+predictions = st.lists(
+    st.builds(
+        ParsedToolCall,
+        st.sampled_from("fg"),
+        small_arguments,
+        status=st.sampled_from(["ok", "ok", "unclosed"]),
     ),
-    max_size=4,
+    max_size=5,
 )
 
 
-def right(pairs: list[tuple[int, int | None]], preds: Any, truth: Any) -> int:
-    return sum(j is not None and preds[j] == truth[i] for i, j in pairs)
+@st.composite
+def truth_calls(draw: st.DrawFn) -> TruthCall:
+    arguments = draw(small_arguments)
+    several = st.lists(st.integers(0, 1), min_size=1, max_size=1).map(tuple)
+    alternatives = draw(st.dictionaries(st.sampled_from("xyz"), several, max_size=1))
+    optional = draw(st.sets(st.sampled_from(sorted(arguments)))) if arguments else set()
+    return TruthCall(draw(st.sampled_from("fg")), arguments, alternatives, frozenset(optional))
 
 
-@given(small_calls, small_calls)
-def test_no_other_assignment_gets_more_calls_right(preds, truth):
-    pairs = match_calls(
-        [ParsedToolCall(n, a) for n, a in preds], [{"name": n, "arguments": a} for n, a in truth]
-    )
+def fit(call: ParsedToolCall, truth: TruthCall) -> tuple[int, int, float]:
+    """Right, right name, closeness: written from the documentation, not from the code."""
+    given = call.arguments
+    names = set(given) | truth.required
+    shares = [
+        len(set(given) & truth.known) / len(names) if names else 1,
+        sum(accepts_argument(truth, k, v) for k, v in given.items()) / len(names) if names else 1,
+    ]
+    right = call.name == truth.name and call.status == "ok" and accepts_arguments(truth, given)
+    return int(right), int(call.name == truth.name), (1 + sum(shares)) / 3
+
+
+@settings(deadline=None)
+@given(predictions, st.lists(truth_calls(), max_size=5))
+def test_the_assignment_is_the_best_of_all_permutations(preds, truth):
+    def worth(pairs: Any) -> tuple[int, int, float]:
+        fits = [fit(preds[j], truth[i]) for i, j in pairs if j is not None]
+        return (sum(f[0] for f in fits), sum(f[1] for f in fits), round(sum(f[2] for f in fits), 9))
+
+    pairs = best_match(preds, GroundTruth((tuple(truth),))).pairs
     taken = [j for _, j in pairs if j is not None]
     assert [i for i, _ in pairs] == list(range(len(truth)))
     assert len(taken) == len(set(taken)) == min(len(preds), len(truth))
-    slots = [*range(len(preds)), *[None] * len(truth)]
-    best = max(
-        right(list(enumerate(chosen)), preds, truth) for chosen in permutations(slots, len(truth))
-    )
-    assert right(pairs, preds, truth) == best
+    if len(preds) <= len(truth):
+        every = (
+            [(i, j) for j, i in enumerate(p)] for p in permutations(range(len(truth)), len(preds))
+        )
+    else:
+        every = (list(enumerate(p)) for p in permutations(range(len(preds)), len(truth)))
+    assert worth(pairs) == max(map(worth, every))
+
+
+@given(predictions, st.lists(truth_calls(), max_size=3), st.randoms(use_true_random=False))
+def test_permuted_predictions_are_matched_alike(preds, truth, random):
+    shuffled = random.sample(preds, len(preds))
+
+    def said(calls: Any) -> list[Any]:
+        pairs = best_match(calls, GroundTruth((tuple(truth),))).pairs
+        return [None if j is None else calls[j] for _, j in pairs]
+
+    assert said(shuffled) == said(preds)
 
 
 def test_swapped_calls_are_found_by_optimal_matching_only():
@@ -53,8 +92,17 @@ def test_swapped_calls_are_found_by_optimal_matching_only():
     assert match_calls(preds, truth, "positional") == [(0, 0), (1, 1)]
 
 
-def test_an_equal_name_outweighs_equal_arguments():
+def test_an_equal_name_outweighs_equal_arguments_even_of_two_calls():
     assert match_calls([pred("g", x=1), pred("f", y=2)], [gt("f", x=1)]) == [(0, 1)]
+    truth = [gt("f", x=1), gt("h", y=1)]
+    assert match_calls([pred("g", x=1), pred("f", y=1)], truth) == [(0, 1), (1, 0)]
+
+
+def test_of_calls_that_fit_alike_the_same_one_is_taken_in_any_order():
+    preds = [pred("f", x=2), pred("f", x=1, z=1)]
+    ((_, first),) = match_calls(preds, [gt("f", x=1)])
+    ((_, second),) = match_calls(preds[::-1], [gt("f", x=1)])
+    assert {first, second} == {0, 1}
 
 
 def test_among_equal_names_the_closest_arguments_are_taken():
@@ -77,6 +125,35 @@ def test_missing_predictions_are_none():
     assert match_calls([pred("g")], [gt("f"), gt("g")], "positional") == [(0, 0), (1, None)]
     assert match_calls([], [gt("f")]) == [(0, None)]
     assert match_calls([pred("g")], []) == []
+
+
+def test_of_equal_calls_the_well_formed_one_is_taken():
+    broken = ParsedToolCall("f", {"x": 1}, status="unclosed")
+    for preds, taken in (([broken, pred("f", x=1)], 1), ([pred("f", x=1), broken], 0)):
+        assert match_calls(preds, [gt("f", x=1)]) == [(0, taken)]
+
+
+def test_of_several_call_sets_the_one_answered_best_is_compared_with():
+    one, two = TruthCall("f", {"x": 1}), TruthCall("g")
+    truth = GroundTruth(((one, two), (one,), (two, two), ()))
+
+    def chosen(*preds: ParsedToolCall) -> int:
+        match = best_match(preds, truth)
+        assert best_match(preds, truth, "positional").calls == match.calls
+        return truth.accepted.index(match.calls)
+
+    assert chosen(pred("f", x=1), pred("g")) == 0
+    assert chosen(pred("f", x=1)) == 1
+    assert chosen(pred("g"), pred("g")) == 2
+    assert chosen() == 3
+    assert chosen(pred("f", x=2)) == 1  # no call right anywhere: the most names of all
+    assert chosen(pred("h")) == 0  # nothing fits: the canonical one
+
+
+def test_alternatives_steer_the_assignment():
+    truth = GroundTruth(((TruthCall("f", {"x": OneOf((1, 2))}), TruthCall("f", {"x": 1})),))
+    assert match_calls([pred("f", x=1), pred("f", x=2)], truth) == [(0, 1), (1, 0)]
+    assert match_calls([pred("f", x=1), pred("f", x=2)], truth.to_dict()) == [(0, 1), (1, 0)]
 
 
 def test_an_unknown_matching_is_an_error():

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
 from tests.toolcalls import families
+from tooltune.errors import UserError
 from tooltune.toolcalls import (
+    GraderError,
     ParsedToolCall,
     check_ground_truth,
     compute_sample_metrics,
     parse_tool_calls,
+    score_sample,
     score_turn,
 )
+from tooltune.toolcalls import score as score_module
 from tooltune.toolcalls.score import REASONS, SAMPLE_METRICS
 
 BROKEN = ParsedToolCall(None, {}, False, "{", "invalid_json")
@@ -31,6 +36,8 @@ TOOLS = [
     },
     {"name": "g", "parameters": {}},
 ]
+
+CALL_KEYS = (*SAMPLE_METRICS, "args_normalised_match", "call_precision", "call_recall", "call_f1")
 
 
 def pred(name: str | None, **arguments: Any) -> ParsedToolCall:
@@ -159,8 +166,7 @@ def test_extra_calls_cost_precision_and_wrong_names_are_not_right():
 
 
 def test_the_keys_of_the_scores_are_those_of_the_contract():
-    more = {"call_precision", "call_recall", "call_f1", "malformed"}
-    assert set(score_turn([], [gt("f")], tools=TOOLS).scores) == {*SAMPLE_METRICS, *more}
+    assert set(score_turn([], [gt("f")], tools=TOOLS).scores) == {*CALL_KEYS, "malformed"}
     assert set(score_turn([], []).scores) == {"abstained", "malformed"}
 
 
@@ -256,3 +262,84 @@ def test_what_a_model_says_never_breaks_the_grader():
             [pred("f", **arguments)], [gt("f")], [{"name": "f", "parameters": schema}]
         )
         assert not score.correct
+
+
+# ------------------------------------------------------------------------------------- meaning
+
+
+def test_what_a_turn_means_is_judged_by_the_schema_of_the_tool():
+    preds, truth = [pred("f", x="1", y="a  b")], [gt("f", x=1, y="a b")]
+    score = score_turn(preds, truth, TOOLS)
+    assert (score.correct, score.correct_normalised) == (False, True)
+    assert score.scores["args_normalised_match"] == 1
+    assert score.reasons == ("wrong_value",)
+    assert not score_turn(preds, truth).correct_normalised  # no schema, no types
+    for worse in (
+        [*preds, pred("g")],
+        [*preds, BROKEN],
+        [],
+        [pred("g", x=1, y="a b")],
+        [replace(preds[0], status="unclosed")],
+        [replace(preds[0], arguments_valid_json=False)],
+    ):
+        assert not score_turn(worse, truth, TOOLS).correct_normalised
+    crossed = [gt("f", x=2), gt("g", x=1)]
+    assert not score_turn([pred("f", x=1), pred("g", x=2)], crossed, TOOLS).correct_normalised
+    swapped = [pred("f", x="2"), pred("f", x="1")]
+    for matching, right in (("optimal", True), ("positional", False)):
+        score = score_turn(swapped, [gt("f", x=1), gt("f", x=2)], TOOLS, matching)
+        assert score.correct_normalised is right
+
+
+# ----------------------------------------------------------------------- schemas, kinds of faults
+
+
+@pytest.mark.parametrize(
+    ("preds", "kinds"),
+    [
+        ([pred("f", x=1)], {}),
+        ([pred("f", x="1"), pred("f", x=None, y=1)], {"type": 3}),
+        ([pred("f")], {"required": 1}),
+        ([pred("h"), pred("f")], {"required": 1, "unknown_tool": 1}),
+        ([pred("e", unit="k", z=1)], {"additionalProperties": 1, "enum": 1}),
+        ([pred("e", n="1")], {"type": 1}),
+        ([pred("e", n=-1)], {"anyOf": 1}),
+        ([BROKEN], {}),
+    ],
+)
+def test_what_is_against_the_schemas_is_counted_by_kind(preds, kinds):
+    properties = {
+        "unit": {"enum": ["c", "f"]},
+        "n": {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}]},
+    }
+    strict = {"type": "object", "properties": properties, "additionalProperties": False}
+    score = score_turn(preds, [gt("f", x=1)], [*TOOLS, {"name": "e", "parameters": strict}])
+    assert score.schema_errors == kinds
+    if preds != [BROKEN]:
+        assert score.scores["schema_valid"] == (not kinds)
+    assert score_turn(preds, [gt("f", x=1)]).schema_errors == {}
+
+
+def test_a_fault_of_one_call_is_told_where_the_schema_of_another_cannot_say():
+    tools = [*TOOLS, {"name": "bad", "parameters": {"type": "dict"}}]
+    assert score_turn([pred("f"), pred("bad")], [], tools).scores["schema_valid"] == 0
+    assert "schema_valid" not in score_turn([pred("f", x=1), pred("bad")], [], tools).scores
+
+
+# ---------------------------------------------------------------------------------- grader errors
+
+
+def test_an_exception_inside_scoring_is_an_error_that_names_the_sample(monkeypatch):
+    def fail(*_: Any) -> Any:
+        raise ZeroDivisionError("by zero")
+
+    assert score_sample("a/1", [pred("f", x=1)], [gt("f", x=1)]).correct
+    monkeypatch.setattr(score_module, "best_match", fail)
+    with pytest.raises(GraderError, match=r"scoring sample a/1 failed \(ZeroDivisionError: by z"):
+        score_sample("a/1", [pred("f")], [gt("f")])
+
+
+def test_a_fault_of_the_data_names_the_sample_too():
+    with pytest.raises(UserError, match="sample a/1: a ground-truth call") as caught:
+        score_sample("a/1", [], [{"name": "", "arguments": {}}])
+    assert caught.value.fix is not None

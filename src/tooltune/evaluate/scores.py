@@ -11,7 +11,13 @@ from tooltune.toolcalls.score import SAMPLE_METRICS
 
 Sample = Mapping[str, Any]
 
-CALL_SCORES = (*SAMPLE_METRICS, "call_precision", "call_recall", "call_f1")
+CALL_SCORES = (
+    *SAMPLE_METRICS,
+    "args_normalised_match",
+    "call_precision",
+    "call_recall",
+    "call_f1",
+)
 
 
 def aggregate(samples: Sequence[Sample], prefix: str = "tool_call") -> dict[str, float]:
@@ -20,10 +26,15 @@ def aggregate(samples: Sequence[Sample], prefix: str = "tool_call") -> dict[str,
     All but the counts lie in [0, 1]; a metric that no sample speaks about is absent, never 0.
 
     `accuracy`: share of *all* turns that should call, skipped ones counted as wrong, whose verdict
-    is correct; `abstain_accuracy`: the same of the turns that should not; `balanced_accuracy`:
-    the mean of those of the two that exist. `_count` and `_skipped` are the call turns scored and
-    skipped, together the denominator of `accuracy`; `_skip_REASON` splits the latter;
-    `_abstain_count` and `_abstain_skipped` count the others, where there are any.
+    is correct; `accuracy_normalised`: the same with arguments compared by what they mean
+    (`toolcalls/normalise.py`); `abstain_accuracy`: the first of the turns that should not call;
+    `abstain_called_rate` and `abstain_malformed_rate`: share of *all* of those that made a
+    well-formed call, or only attempts that are none; `balanced_accuracy`: the mean of those of
+    `accuracy` and `abstain_accuracy` that exist.
+
+    `_count` and `_skipped` are the call turns scored and skipped, together the denominator of
+    `accuracy`; `_skip_REASON` splits the latter; `_abstain_count` and `_abstain_skipped`
+    count the others, where there are any.
 
     The other metrics are means over the samples that `metric_value` gives a value for.
     """
@@ -47,6 +58,22 @@ def metric_value(name: str, sample: Sample) -> float | None:
 def _correct(kind: str) -> Callable[[Sample], float | None]:
     def value(sample: Sample) -> float | None:
         return float(sample["verdict"]["correct"]) if sample["kind"] == kind else None
+
+    return value
+
+
+def _correct_normalised(sample: Sample) -> float | None:
+    """Of samples that an earlier version wrote, skipped or not, nothing is known."""
+    verdict = sample["verdict"]
+    known = sample["kind"] == "call" and "correct_normalised" in verdict
+    return float(verdict["correct_normalised"]) if known else None
+
+
+def _abstain_outcome(outcome: str) -> Callable[[Sample], float | None]:
+    def value(sample: Sample) -> float | None:
+        if sample["kind"] == "call":
+            return None
+        return float(sample["verdict"]["outcome"] == outcome)
 
     return value
 
@@ -81,14 +108,18 @@ def _number(value: Any) -> float | None:
 
 METRICS: dict[str, Callable[[Sample], float | None]] = {
     "accuracy": _correct("call"),
+    "accuracy_normalised": _correct_normalised,
     "abstain_accuracy": _correct("abstain"),
+    "abstain_called_rate": _abstain_outcome("call"),
+    "abstain_malformed_rate": _abstain_outcome("malformed"),
     **{name: _call_score(name) for name in CALL_SCORES},
     "malformed_rate": _turn_score("malformed"),
     "schema_valid": _turn_score("schema_valid"),
     "teacher_forced_exact": _teacher_forced_exact,
 }
 """The metrics that are means over samples. `malformed_rate`: share of all scored turns, of either
-kind, with an attempt that is no well-formed call. `schema_valid`: share, of the scored turns that
+kind, with an attempt that is no well-formed call. `args_normalised_match`: `args_exact_match` with
+arguments compared by what they mean. `schema_valid`: share, of the scored turns that
 made well-formed calls, whose calls all satisfy their tools' schemas."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -22,20 +23,45 @@ _PLAIN_DATA = frozenset({"const", "default", "enum", "examples"})
 """Keywords whose values are data: a `$ref` in there is none."""
 
 
-def validate_calls(calls: Sequence[ParsedToolCall], tools: Tools) -> bool | None:
-    """Whether every call names one of `tools` and its arguments satisfy that tool's schema.
+def schema_violations(calls: Sequence[ParsedToolCall], tools: Tools) -> dict[str, int] | None:
+    """How often each kind of fault occurs in the calls; empty where all satisfy their schemas.
+
+    Kinds are JSON schema's keywords (`required`: one for each missing property, `type`, `enum`,
+    `additionalProperties`, …), `unknown_tool` for a call of none of `tools`, and `unreadable` for
+    arguments nested deeper than a recursive schema can be followed or beyond a double. A value
+    that fits no branch of `anyOf` or `oneOf` counts as what is wrong with it in all of them
+    (`type` for text where a number or null should be), else as that keyword.
 
     None where a called tool's own schema is no valid JSON schema (`{"type": "float"}` is common
-    in the wild): nobody can say then, and the calls themselves can be judged all the same.
-    Raises `UserError` for a tool without a name.
+    in the wild) and nothing else is at fault: nobody can say then, and the calls themselves can be
+    judged all the same. Raises `UserError` for a tool without a name.
     """
     schemas = tool_schemas(tools)
-    if not all(call.name in schemas for call in calls):
-        return False
-    try:
-        return all(_satisfies(schemas[str(c.name)], c.arguments) for c in calls)
-    except _InvalidSchema:
+    kinds: Counter[str] = Counter()
+    open_question = False
+    for call in calls:
+        if call.name not in schemas:
+            kinds["unknown_tool"] += 1
+            continue
+        validator = _validator(json.dumps(thaw(schemas[str(call.name)])))
+        if validator is None:
+            open_question = True
+            continue
+        try:
+            kinds.update([_kind(error) for error in validator.iter_errors(call.arguments)])
+        except _CANNOT_SAY:
+            kinds["unreadable"] += 1
+    if open_question and not kinds:
         return None
+    return dict(sorted(kinds.items()))
+
+
+def _kind(error: ValidationError) -> str:
+    """The keyword that a value breaks; in a choice, the one that it breaks in every branch."""
+    inside = {str(branch.validator) for branch in error.context or ()}
+    if error.validator in ("anyOf", "oneOf") and len(inside) == 1:
+        return inside.pop()
+    return str(error.validator)
 
 
 def is_valid_schema(schema: Mapping[str, Any]) -> bool:
@@ -56,20 +82,6 @@ def errors_of(schema: Mapping[str, Any], value: Any) -> list[ValidationError]:
 
 _CANNOT_SAY = (RecursionError, OverflowError)
 """Nested deeper than a recursive schema can follow; a number beyond a double."""
-
-
-class _InvalidSchema(Exception):
-    """A tool's parameters are no valid JSON schema."""
-
-
-def _satisfies(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> bool:
-    validator = _validator(json.dumps(thaw(schema)))
-    if validator is None:
-        raise _InvalidSchema
-    try:
-        return bool(validator.is_valid(arguments))
-    except _CANNOT_SAY:
-        return False
 
 
 @lru_cache(maxsize=4096)
