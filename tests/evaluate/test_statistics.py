@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from tooltune.evaluate.statistics import cluster_bootstrap_ci, mcnemar_exact, wilson
+from tooltune.evaluate.statistics import (
+    cluster_bootstrap_ci,
+    mcnemar_exact,
+    mean_intervals,
+    wilson,
+)
 
 counts = st.integers(0, 60)
 
@@ -125,5 +130,49 @@ def test_one_cluster_and_unequal_lengths_are_refused():
         cluster_bootstrap_ci([1, 0], ["a", "a"])
     with pytest.raises(ValueError, match="two clusters"):
         cluster_bootstrap_ci([], [])
-    with pytest.raises(ValueError, match="one entry per pair"):
+    with pytest.raises(ValueError, match="one entry per turn"):
         cluster_bootstrap_ci([1, 0], ["a"])
+
+
+def test_the_interval_of_one_evaluations_rate_is_that_of_its_cluster_means():
+    rng = np.random.default_rng(2)
+    correct = (rng.random(400) < np.repeat(rng.beta(2, 2, size=100), 4)).astype(float)
+    clusters = np.repeat(np.arange(100), 4).tolist()
+    low, high = mean_intervals({"accuracy": correct.tolist()}, clusters)["accuracy"]
+    half = 1.96 * correct.reshape(100, 4).mean(axis=1).std() / 10  # normal approximation
+    assert (low, high) == pytest.approx((correct.mean() - half, correct.mean() + half), abs=0.006)
+    assert (low, high) == cluster_bootstrap_ci(correct.tolist(), clusters)
+
+
+def test_metrics_share_their_draws_and_each_keeps_the_interval_it_has_alone():
+    rng = np.random.default_rng(3)
+    clusters = [i % 20 for i in range(60)]
+    table = {
+        "a": rng.random(60).tolist(),
+        "b": [float(x) for x in rng.integers(0, 2, 60)],
+        "some": [None if i % 7 == 0 else rng.random() for i in range(60)],
+    }
+    together = mean_intervals(table, clusters, 500, seed=5)
+    assert list(together) == ["a", "b", "some"]
+    for name, column in table.items():
+        assert mean_intervals({name: column}, clusters, 500, seed=5)[name] == together[name]
+    assert mean_intervals(table, clusters, 500, seed=6) != together
+    kept = [i for i, value in enumerate(table["some"]) if value is not None]
+    alone = cluster_bootstrap_ci(
+        [table["some"][i] or 0.0 for i in kept], [clusters[i] for i in kept], 500, seed=5
+    )
+    assert together["some"] == pytest.approx(alone, abs=0.03)
+
+
+def test_a_rate_of_zero_or_one_is_not_certain():
+    clusters = [i // 3 for i in range(30)]
+    got = mean_intervals({"never": [0.0] * 30, "always": [1.0] * 30}, clusters, 100)
+    assert got == {"never": wilson(0, 10), "always": wilson(10, 10)}
+
+
+def test_a_metric_that_one_conversation_speaks_about_has_no_interval():
+    got = mean_intervals({"one": [1.0, 0.0, None], "none": [None] * 3}, ["a", "a", "b"], 100)
+    assert got == {}
+    assert mean_intervals({}, []) == {}
+    with pytest.raises(ValueError, match="2 values for 3 turns"):
+        mean_intervals({"short": [1.0, 0.0]}, ["a", "a", "b"])
