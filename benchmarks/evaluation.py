@@ -1,13 +1,17 @@
 """Draft-verified evaluation against one-at-a-time `generate`: same model, same dtype, same tokens.
 
-    python benchmarks/evaluation.py traces.jsonl --model CHECKPOINT/model/consolidated
+    python benchmarks/evaluation.py runs/demo-data/held_out.jsonl --abstain --limit 0 \\
+        --model runs/demo/checkpoints/LATEST/model/consolidated \\
+        --model builtin:smollm2-135m-instruct
     python benchmarks/evaluation.py traces.jsonl --limit 40 --drafts own
     python benchmarks/evaluation.py --synthetic
 
-Prompts are the call turns of the traces. The draft of a turn is its ground truth, as in every
-evaluation; `--drafts own` takes the model's own answer, the bound that a perfectly tuned model
-reaches, and `--drafts none` shows what batching and sharing give alone. `generate` has a neutral
-generation config. Outputs must be identical, save where two logits lie closer than 1e-3.
+Prompts are the turns of the traces that call tools (with `--abstain` those that do not, too). The
+draft of a turn is its ground truth, as in every evaluation; `--drafts own` takes the model's own
+answer, the bound that a perfectly tuned model reaches, and `--drafts none` shows what batching and
+sharing give alone. `generate` has a neutral generation config. Outputs must be identical, save
+where two logits lie closer than 1e-3. Several models are measured one after the other; each is
+warmed up by one turn on both sides.
 """
 
 from __future__ import annotations
@@ -21,44 +25,50 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from tooltune.evaluate.engines import Counters, Generation, Request, generate_greedy
+from tooltune.evaluate.engines import Counters, Generation, Request, generate_batched
 from tooltune.models.load import load_model, load_tokenizer
 
 
 def main() -> int:
     args = _arguments()
-    model = load_model(args.model, dtype=getattr(torch, args.dtype), device=args.device)
-    requests, stop_ids = _synthetic(args) if args.synthetic else _from_file(args, model)
+    return max(_measure(name, args) for name in args.model or ["builtin:smollm2-135m-instruct"])
+
+
+def _measure(name: str, args: argparse.Namespace) -> int:
+    model = load_model(name, dtype=getattr(torch, args.dtype), device=args.device)
+    requests, stop_ids = _synthetic(args) if args.synthetic else _from_file(name, args, model)
     if args.drafts != "truth":
         requests = [Request(request.prompt_ids) for request in requests]
     if args.drafts == "own":
         own = _draft_verified(model, requests, stop_ids, args.max_new_tokens, Counters())
         pairs = zip(requests, own, strict=True)
         requests = [Request(r.prompt_ids, g.token_ids) for r, g in pairs]
+    _draft_verified(model, requests[:1], stop_ids, 2, Counters())
+    _generate(model, requests[0], stop_ids, 2)
 
     counters = Counters()
-    start = time.perf_counter()
+    start = time.perf_counter(), time.process_time()
     ours = _draft_verified(model, requests, stop_ids, args.max_new_tokens, counters)
-    our_time = time.perf_counter() - start
-    start = time.perf_counter()
+    our_time, our_cpu = time.perf_counter() - start[0], time.process_time() - start[1]
+    start = time.perf_counter(), time.process_time()
     plain = [_generate(model, request, stop_ids, args.max_new_tokens) for request in requests]
-    plain_time = time.perf_counter() - start
+    plain_time, plain_cpu = time.perf_counter() - start[0], time.process_time() - start[1]
 
-    prompt_tokens = sum(len(request.prompt_ids) for request in requests)
-    tokens = sum(map(len, plain))
+    # `generate` reads the prompt for its first token, and a token more for each of the others.
+    prompts = sum(len(request.prompt_ids) for request in requests)
+    decoded = sum(map(len, plain)) - len(requests)
+    print(f"{len(requests)} turns, {name}, {args.dtype} on {args.device}, {args.drafts} drafts")
     print(
-        f"{len(requests)} turns, {args.model}, {args.dtype} on {args.device}, {args.drafts} drafts"
+        f"generate, one at a time: {plain_time:8.1f} s ({plain_cpu:.1f} s of CPU)  prefilled "
+        f"{prompts} tokens in {len(requests)} forwards, decoded {decoded} in {decoded}"
     )
     print(
-        f"generate, one at a time: {plain_time:8.1f} s  "
-        f"prefilled {prompt_tokens}, decoded {tokens - len(requests)} tokens"
+        f"draft-verified:          {our_time:8.1f} s ({our_cpu:.1f} s of CPU)  prefilled "
+        f"{counters.prefill_tokens} tokens in {counters.prefill_forwards} forwards, decoded "
+        f"{counters.decode_tokens} in {counters.decode_forwards} ({counters.rejected_tokens} more "
+        f"guessed in vain), {counters.agreed_drafts} turns without decoding"
     )
-    print(
-        f"draft-verified:          {our_time:8.1f} s  "
-        f"prefilled {counters.prefill_tokens}, decoded {counters.decode_tokens} tokens, "
-        f"{counters.agreed_drafts} turns without decoding"
-    )
-    print(f"wall ratio: {plain_time / our_time:.2f}x")
+    print(f"wall ratio: {plain_time / our_time:.2f}x, CPU ratio: {plain_cpu / our_cpu:.2f}x")
     return _compare(ours, plain)
 
 
@@ -82,7 +92,7 @@ def _draft_verified(
     max_new_tokens: int,
     counters: Counters,
 ) -> list[Generation]:
-    return generate_greedy(
+    return generate_batched(
         model, requests, stop_ids=stop_ids, max_new_tokens=max_new_tokens, counters=counters
     )
 
@@ -108,17 +118,17 @@ def _generate(
 
 
 def _from_file(
-    args: argparse.Namespace, model: PreTrainedModel
+    name: str, args: argparse.Namespace, model: PreTrainedModel
 ) -> tuple[list[Request], frozenset[int]]:
     from tooltune.evaluate.prepare import prepare_samples, render_samples
     from tooltune.evaluate.run import generation_stop_ids
     from tooltune.render.turns import Renderer
     from tooltune.traces.load import load_traces
 
-    tokenizer = load_tokenizer(args.model)
+    tokenizer = load_tokenizer(name)
     renderer = Renderer(tokenizer)
     samples = render_samples(load_traces(args.traces), renderer, include_abstain=args.abstain)
-    prepared = prepare_samples(samples[: args.limit], max_prompt_tokens=None)
+    prepared = prepare_samples(samples[: args.limit or None], max_prompt_tokens=None)
     requests = [
         Request(item.prompt_ids, item.draft_ids) for item in prepared if item.prompt_ids is not None
     ]
@@ -140,10 +150,10 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("traces", nargs="?", help="traces in any format that tooltune reads")
     parser.add_argument("--synthetic", action="store_true", help="random tokens, no file needed")
-    parser.add_argument("--model", default="builtin:smollm2-135m-instruct")
+    parser.add_argument("--model", action="append", help="may be given several times")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument("--limit", type=int, default=40, help="turns to generate")
+    parser.add_argument("--limit", type=int, default=40, help="turns to generate, 0: all")
     parser.add_argument("--max-new-tokens", type=int, default=96)
     parser.add_argument("--drafts", default="truth", choices=["truth", "own", "none"])
     parser.add_argument("--abstain", action="store_true", help="also turns that call no tool")

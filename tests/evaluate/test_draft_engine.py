@@ -16,17 +16,19 @@ from tooltune.evaluate.engines import (
     Counters,
     Generation,
     Request,
-    generate_greedy,
+    generate_batched,
     generate_plain,
     hf,
     pick_engine,
 )
 from tooltune.evaluate.engines.prefill_flat import prefill_flat
+from tooltune.evaluate.engines.types import Rules
 from tooltune.evaluate.engines.verify import make_draft, verify
 
 VOCAB = 64
 STOPS = frozenset({2, 3})
 MAX_NEW = 12
+RULES = Rules(STOPS, MAX_NEW)
 
 
 def _sizes() -> dict[str, Any]:
@@ -116,7 +118,7 @@ def _greedy(name: str, prompt: tuple[int, ...], max_new: int = MAX_NEW) -> tuple
 
 def _run(name: str, requests: list[Request], **options: Any) -> list[Generation]:
     options = {"stop_ids": STOPS, "max_new_tokens": MAX_NEW, **options}
-    return generate_greedy(_model(name), requests, **options)
+    return generate_batched(_model(name), requests, **options)
 
 
 def _tokens(generations: list[Generation]) -> list[tuple[int, ...]]:
@@ -229,18 +231,9 @@ def test_a_batch_is_filled_again_while_others_wait() -> None:
 
 def test_a_row_that_goes_on_does_not_hold_the_whole_chunk_in_memory() -> None:
     agreed = [Request(prompt, _greedy("llama", prompt)) for prompt in _prompts(6)]
-    drafts = [
-        make_draft(i, request, STOPS, MAX_NEW) for i, request in enumerate([*agreed, Request((5,))])
-    ]
+    drafts = [make_draft(i, request, RULES) for i, request in enumerate([*agreed, Request((5,))])]
     with torch.no_grad():
-        (rows,) = verify(
-            _model("llama"),
-            [drafts],
-            prefill_flat,
-            stop_ids=STOPS,
-            max_new_tokens=MAX_NEW,
-            counters=Counters(),
-        )
+        (rows,) = verify(_model("llama"), [drafts], prefill_flat, RULES, Counters())
     *over, row = rows
     assert all(other.cache is None for other in over)
     assert row.cache is not None
@@ -305,7 +298,7 @@ def test_equal_logits_are_counted_as_ties() -> None:
     with torch.no_grad():
         model.lm_head.weight[33] = model.lm_head.weight[32]
         model.lm_head.weight[:32] = model.lm_head.weight[34:] = 0.0
-    out = generate_greedy(model, [Request((5, 6, 7))], stop_ids=STOPS, max_new_tokens=4)
+    out = generate_batched(model, [Request((5, 6, 7))], stop_ids=STOPS, max_new_tokens=4)
     assert 1 <= out[0].ties <= 4
 
 
@@ -334,13 +327,13 @@ def test_the_training_state_is_left_as_it_was() -> None:
     modes = [module.training for module in model.modules()]
     before = torch.get_rng_state()
     requests = [Request(prompt) for prompt in _prompts(4)]
-    first = generate_greedy(model, requests, stop_ids=STOPS, max_new_tokens=5)
+    first = generate_batched(model, requests, stop_ids=STOPS, max_new_tokens=5)
     assert torch.equal(torch.get_rng_state(), before)
     assert [module.training for module in model.modules()] == modes
     assert torch.is_grad_enabled()
     assert model.config._attn_implementation == "sdpa"
     model.eval()
-    assert generate_greedy(model, requests, stop_ids=STOPS, max_new_tokens=5) == first
+    assert generate_batched(model, requests, stop_ids=STOPS, max_new_tokens=5) == first
 
 
 def test_autocast_around_the_evaluation_does_not_reach_it() -> None:
@@ -365,16 +358,15 @@ def test_an_empty_prompt_is_refused() -> None:
         _run("llama", [Request((5,)), Request(())])
 
 
-def test_the_draft_engine_is_picked_for_transformers_models_and_greedy_decoding_only() -> None:
+def test_the_draft_engine_is_picked_for_transformers_decoders_only() -> None:
     from peft import LoraConfig, PrefixTuningConfig, get_peft_model
 
-    assert pick_engine(_model("llama"), do_sample=False) is generate_greedy
-    assert pick_engine(_model("llama"), do_sample=True) is generate_plain
+    assert pick_engine(_model("llama")) is generate_batched
     lora = get_peft_model(_llama(), LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM"))
-    assert pick_engine(lora, do_sample=False) is generate_greedy
+    assert pick_engine(lora) is generate_batched
     prefix = PrefixTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")
-    assert pick_engine(get_peft_model(_llama(), prefix), do_sample=False) is generate_plain
-    assert pick_engine(object(), do_sample=False) is generate_plain
+    assert pick_engine(get_peft_model(_llama(), prefix)) is generate_plain
+    assert pick_engine(object()) is generate_plain
 
 
 def test_a_lora_model_generates_with_its_adapter() -> None:
@@ -386,9 +378,35 @@ def test_a_lora_model_generates_with_its_adapter() -> None:
     )
     model = get_peft_model(_llama(), config).eval()
     requests = [Request(prompt, prompt) for prompt in _prompts(5)]
-    adapted = generate_greedy(model, requests, stop_ids=STOPS, max_new_tokens=6)
+    adapted = generate_batched(model, requests, stop_ids=STOPS, max_new_tokens=6)
     with model.disable_adapter():
-        bare = generate_greedy(model, requests, stop_ids=STOPS, max_new_tokens=6)
+        bare = generate_batched(model, requests, stop_ids=STOPS, max_new_tokens=6)
     merged = model.merge_and_unload()
-    again = generate_greedy(merged, requests, stop_ids=STOPS, max_new_tokens=6)
+    again = generate_batched(merged, requests, stop_ids=STOPS, max_new_tokens=6)
     assert _tokens(adapted) == _tokens(again) != _tokens(bare)
+
+
+def test_a_right_guess_saves_a_forward_and_a_wrong_one_changes_nothing() -> None:
+    """The ground truth differs from the answer at its first token only; its rest is the guess."""
+    rambling = [p for p in _prompts(200) if len(_greedy("llama", p)) == MAX_NEW][:6]
+    answers = [_greedy("llama", prompt) for prompt in rambling]
+    drafts = [((a[0] + 1) % VOCAB, *a[1:]) for a in answers]
+    counters = Counters()
+    out = _run(
+        "llama", [Request(*p) for p in zip(rambling, drafts, strict=True)], counters=counters
+    )
+    assert _tokens(out) == answers
+    assert counters.decode_tokens == 6 * (MAX_NEW - 1)
+    assert counters.decode_forwards < MAX_NEW - 1
+
+
+def test_each_generation_is_handed_over_once_as_it_is_finished() -> None:
+    seen: dict[int, Generation] = {}
+
+    def keep(i: int, generation: Generation) -> None:
+        assert i not in seen
+        seen[i] = generation
+
+    out = _run("llama", [Request(p) for p in _prompts(9)], on_output=keep, max_rows=2)
+    assert [seen[i] for i in range(9)] == out
+    assert list(seen) != sorted(seen), "those that end early do not wait for the others"

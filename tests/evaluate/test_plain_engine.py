@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tooltune.evaluate.engines import Counters, Request, generate_plain, pick_engine
+from tooltune.evaluate.engines import Counters, Request, Sampling, generate_plain, pick_engine
 
 STOPS = frozenset({2, 3})
 
@@ -57,9 +57,9 @@ class ModuleWithForward(torch.nn.Module):
         return SimpleNamespace(logits=torch.eye(16)[(input_ids + 5) % 16] * self.scale)
 
 
-def _run(model: Any, *prompts: tuple[int, ...], **options: Any) -> list[Any]:
+def _run(model: Any, *prompts: tuple[int, ...], seed: int = 0, **options: Any) -> list[Any]:
     options = {"stop_ids": STOPS, "max_new_tokens": 6, "pad_token_id": 0, **options}
-    return generate_plain(model, [Request(prompt) for prompt in prompts], **options)
+    return generate_plain(model, [Request(prompt, seed=seed) for prompt in prompts], **options)
 
 
 def test_generate_is_called_once_a_request_with_exactly_the_contracts_arguments() -> None:
@@ -123,18 +123,41 @@ class Uniform:
 def test_sampling_is_seeded_by_prompt_and_leaves_the_generator_alone() -> None:
     before = torch.get_rng_state()
     prompts = [(4,), (5,), (6,), (7,)]
-    options: dict[str, Any] = {"do_sample": True, "stop_ids": frozenset()}
+    options: dict[str, Any] = {"sampling": Sampling(), "stop_ids": frozenset()}
     out = _run(Uniform(), *prompts, **options)
     assert torch.equal(torch.get_rng_state(), before)
     assert out[::-1] == _run(Uniform(), *prompts[::-1], **options)
-    assert out != _run(Uniform(), *prompts, **options, seed=1)
+    other = generate_plain(
+        Uniform(), [Request(prompt, seed=1) for prompt in prompts], max_new_tokens=6, **options
+    )
+    assert out != other
     assert len({generation.token_ids for generation in out}) == 4
 
 
 def test_do_sample_reaches_generate() -> None:
     model = OnlyGenerate([2])
-    _run(model, (4,), do_sample=True)
+    _run(model, (4,), sampling=Sampling())
     assert model.seen[0]["do_sample"] is True
+
+
+def test_what_sampling_has_beside_its_defaults_reaches_generate() -> None:
+    seen: list[dict[str, Any]] = []
+
+    class Sampler(OnlyGenerate):
+        def generate(
+            self, *, temperature: float = -1.0, top_p: float = -1.0, **rest: Any
+        ) -> Tensor:
+            seen.append({"temperature": temperature, "top_p": top_p, **rest})
+            return super().generate(**rest)
+
+    _run(Sampler([2]), (4,), sampling=Sampling(temperature=0.5))
+    assert (seen[0]["temperature"], seen[0]["top_p"], seen[0]["do_sample"]) == (0.5, -1.0, True)
+
+
+def test_each_request_is_handed_over_as_soon_as_it_is_finished() -> None:
+    seen: list[Any] = []
+    out = _run(OnlyForward(), (4,), (5,), on_output=lambda i, g: seen.append((i, g)))
+    assert seen == list(enumerate(out))
 
 
 def test_what_the_object_raises_goes_to_the_caller() -> None:
@@ -161,4 +184,4 @@ def test_counters_and_progress_are_kept() -> None:
 
 @pytest.mark.parametrize("model", [OnlyGenerate([2]), OnlyForward(), ModuleWithForward()])
 def test_the_plain_engine_is_picked_for_other_objects(model: Any) -> None:
-    assert pick_engine(model, do_sample=False) is generate_plain
+    assert pick_engine(model) is generate_plain

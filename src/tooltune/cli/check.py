@@ -31,6 +31,7 @@ from tooltune.cli.output import (
     user_errors,
     working,
 )
+from tooltune.cli.server_prompt import check_prompts, print_prompts
 from tooltune.cli.source import config_of, is_config
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ HELP = help_text(
     "tooltune check my.yaml --dataset.path=other.jsonl --json",
     "tooltune check traces.jsonl --model Qwen/Qwen2.5-3B-Instruct",
     "tooltune check traces.jsonl --fix fixed.jsonl --fail-on error",
+    "tooltune check traces.jsonl --model Qwen/Qwen2.5-3B-Instruct \\\n"
+    "      --server http://localhost:8000/v1",
     remark="Reads every row as training would, and loads no weights. Any key of the config can be "
     "overridden with --section.key=value. With --fail-on, findings that bad make the exit code 1. "
     "--fix and --redact write new files of OpenAI rows (columns beside the conversation are not "
@@ -107,6 +110,19 @@ def command(
             "model or a config.",
         ),
     ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Compare the prompts of the first rows with those of an OpenAI-compatible server "
+            "(http://localhost:8000/v1). Needs a model or a config; a key is read from "
+            "OPENAI_API_KEY.",
+        ),
+    ] = None,
+    server_model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The model's name there; left out: the only one."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     from tooltune.errors import UserError
@@ -123,6 +139,11 @@ def command(
             "--html shows what a model is trained on, and none is named",
             fix=f"name one, such as --model {_EXAMPLE_MODEL}",
         )
+    if alone and server is not None:
+        raise UserError(
+            "--server compares prompts, and whose template and tokenizer make ours is not said",
+            fix="name the served model's folder or hub id with --model",
+        )
     config = config_of("check", config_or_data, "none" if alone else model, overrides)
     rows = LintRows(config.dataset.trace_source(config.seed))
     if alone:
@@ -130,7 +151,7 @@ def command(
             facts, report = _describe_rows(rows)
     else:
         with working(f"reading and rendering {config_or_data} as {_model(config)} would see it"):
-            facts, report = _describe_all(config, rows, config_or_data, html)
+            facts, report = _describe_all(config, rows, config_or_data, html, server, server_model)
     facts = {**facts, "formats": formats_found(rows), "findings": report.to_dict()}
     written = mend(rows, fix, redact)
     if json:
@@ -157,10 +178,16 @@ def _describe_rows(rows: LintRows) -> tuple[dict[str, Any], LintReport]:
 
 
 def _describe_all(
-    config: Config, rows: LintRows, name: str, html: Path | None
+    config: Config,
+    rows: LintRows,
+    name: str,
+    html: Path | None,
+    server: str | None,
+    server_model: str | None,
 ) -> tuple[dict[str, Any], LintReport]:
     """What a run would do with the data, and the findings in them; both also as a page."""
     from tooltune.models.load import load_tokenizer
+    from tooltune.traces.lint.rows import LintRows
     from tooltune.train.data import prepare_data
     from tooltune.train.estimate import describe_run
     from tooltune.train.preparation.build import Preparing
@@ -171,6 +198,9 @@ def _describe_all(
     report = look_at(rows, data.renderer, data.ledger)
     if html is not None:
         _write_page(rows, data, report, name, html)
+    if server is not None:
+        traces = LintRows(rows.source)  # `rows` keeps the account of all of them
+        facts["server"] = check_prompts(server, server_model, data.renderer, traces)
     return facts, report
 
 
@@ -250,6 +280,8 @@ def _print_run(facts: dict[str, Any]) -> None:
         f"out, {facts['eval_turns']:,} turns to generate",
     )
     print_likeness(facts["near_overlaps"])
+    if "server" in facts:
+        print_prompts(facts["server"])
     _print_template(facts["template"])
     tokens, steps, memory = facts["tokens"], facts["steps"], facts["memory"]
     lengths = tokens["per_trace"]

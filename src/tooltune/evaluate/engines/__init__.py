@@ -8,33 +8,35 @@ from typing import Any
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from tooltune.evaluate.engines.hf import generate_greedy
+from tooltune.evaluate.engines.hf import generate_batched
 from tooltune.evaluate.engines.plain import generate_plain
 from tooltune.evaluate.engines.types import (
     Counters,
     Generate,
     Generation,
+    OnOutput,
     Progress,
     Request,
+    Sampling,
 )
 
 __all__ = [
     "Counters",
     "Generate",
     "Generation",
+    "OnOutput",
     "Progress",
     "Request",
-    "generate_greedy",
+    "Sampling",
+    "generate_batched",
     "generate_plain",
     "pick_engine",
 ]
 
 
-def pick_engine(model: Any, do_sample: bool) -> Generate:
-    """Draft-verified decoding for a real transformers model and greedy decoding; else plain."""
-    if not do_sample and _is_causal_lm(model):
-        return generate_greedy
-    return generate_plain
+def pick_engine(model: Any) -> Generate:
+    """Batched decoding with drafts for a real transformers decoder; plain for all else."""
+    return generate_batched if _is_causal_lm(model) else generate_plain
 
 
 def _is_causal_lm(model: Any) -> bool:

@@ -1,4 +1,7 @@
-"""Batched greedy decoding from keys and values that are already there."""
+"""Batched decoding from keys and values that are already there, a token a row and forward.
+
+For models that compute no forest, such as those with sliding windows; see `packed.py`.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from tooltune.evaluate.engines.choose import choose
 from tooltune.evaluate.engines.modes import device_of
 from tooltune.evaluate.engines.rows import KeyValues, Row, layer_tensors
-from tooltune.evaluate.engines.types import Counters
+from tooltune.evaluate.engines.types import Counters, Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,7 @@ def decode(
     model: Any,
     chunks: Iterator[list[Row]],
     *,
-    stop_ids: frozenset[int],
-    max_new_tokens: int,
+    rules: Rules,
     limits: DecodeLimits,
     counters: Counters,
 ) -> Iterator[Row]:
@@ -78,14 +81,14 @@ def decode(
     while True:
         if batch is None or 4 * len(batch.active) <= 3 * len(batch.rows):
             rows = _rest(batch)
-            yield from _refill(rows, waiting, chunks, stop_ids, max_new_tokens, limits)
+            yield from _refill(rows, waiting, chunks, rules, limits)
             if not rows:
                 return
-            room = max_new_tokens - min(len(row.tokens) for row in rows)
+            room = rules.max_new_tokens - min(len(row.tokens) for row in rows)
             batch = _build(rows, room, device_of(model))
-        _step(model, batch, counters)
+        _step(model, batch, rules, counters)
         for i in list(batch.active):
-            if batch.rows[i].finish_reason(stop_ids, max_new_tokens) is not None:
+            if batch.rows[i].finish_reason(rules) is not None:
                 batch.active.remove(i)
                 yield batch.rows[i]
 
@@ -105,8 +108,7 @@ def _refill(
     rows: list[Row],
     waiting: deque[Row],
     chunks: Iterator[list[Row]],
-    stop_ids: frozenset[int],
-    max_new_tokens: int,
+    rules: Rules,
     limits: DecodeLimits,
 ) -> Iterator[Row]:
     """Add rows that wait to `rows` within the limits; yield those that were over on arrival."""
@@ -116,13 +118,13 @@ def _refill(
             if chunk is None:
                 return
             for row in chunk:
-                if row.finish_reason(stop_ids, max_new_tokens) is None:
+                if row.finish_reason(rules) is None:
                     waiting.append(row)
                 else:
                     row.cache = None
                     yield row
             continue
-        longest = max(row.length for row in [*rows, waiting[0]]) + max_new_tokens
+        longest = max(row.length for row in [*rows, waiting[0]]) + rules.max_new_tokens
         if rows and (len(rows) + 1) * longest > limits.cache_tokens:
             return
         rows.append(waiting.popleft())
@@ -159,7 +161,7 @@ def _gather(parts: Sequence[Tensor], width: int, room: int) -> Tensor:
     return out
 
 
-def _step(model: Any, batch: _Batch, counters: Counters) -> None:
+def _step(model: Any, batch: _Batch, rules: Rules, counters: Counters) -> None:
     """One token for every row of the batch."""
     device = batch.mask.device
     batch.width += 1
@@ -171,19 +173,17 @@ def _step(model: Any, batch: _Batch, counters: Counters) -> None:
         use_cache=True,
         logits_to_keep=1,
     ).logits[:, -1]
-    append_best(logits, batch.rows, batch.active)
+    _append(logits, batch.rows, batch.active, rules)
     counters.decode_forwards += 1
     counters.decode_tokens += len(batch.active)
 
 
-def append_best(logits: Tensor, rows: Sequence[Row], active: Sequence[int]) -> None:
-    """Append the arg-max of `logits` [rows, vocabulary] to each active row."""
-    scores = logits.float()
-    top = scores.topk(2, dim=-1).values
-    best = scores.argmax(dim=-1).tolist()
-    margin = (top[:, 0] - top[:, 1]).tolist()
+def _append(logits: Tensor, rows: Sequence[Row], active: Sequence[int], rules: Rules) -> None:
+    """Append a token, chosen by `logits` [rows, vocabulary], to each active row."""
+    draws = [row.next_draws(1, rules)[0] for row in rows]
+    tokens, margins = choose(logits, draws, rules.sampling)
     for i in active:
-        rows[i].append(best[i], margin[i])
+        rows[i].append(tokens[i], margins[i])
         rows[i].decoded = True
 
 
@@ -191,8 +191,7 @@ def decode_alone(
     model: Any,
     chunks: Iterator[list[Row]],
     *,
-    stop_ids: frozenset[int],
-    max_new_tokens: int,
+    rules: Rules,
     counters: Counters,
 ) -> Iterator[Row]:
     """The same for models whose cache cannot be cut: each row is read again and goes on alone."""
@@ -200,14 +199,14 @@ def decode_alone(
     for row in (row for chunk in chunks for row in chunk):
         cache = DynamicCache(config=model.config)
         ids = [*row.prompt_ids, *row.tokens]
-        while row.finish_reason(stop_ids, max_new_tokens) is None:
+        while row.finish_reason(rules) is None:
             logits = model(
                 input_ids=torch.tensor([ids], device=device),
                 past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
-            append_best(logits, [row], [0])
+            _append(logits, [row], [0], rules)
             if len(ids) > 1:
                 counters.prefill_tokens += len(ids)
                 counters.prefill_forwards += 1

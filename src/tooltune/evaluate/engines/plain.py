@@ -5,18 +5,23 @@ from __future__ import annotations
 import inspect
 import zlib
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tooltune.evaluate.engines.choose import Draws, choose
 from tooltune.evaluate.engines.modes import device_of, evaluation_mode
 from tooltune.evaluate.engines.types import (
     Counters,
     FinishReason,
     Generation,
+    OnOutput,
     Progress,
     Request,
+    Rules,
+    Sampling,
     check_requests,
 )
 
@@ -28,17 +33,18 @@ def generate_plain(
     stop_ids: frozenset[int],
     max_new_tokens: int,
     pad_token_id: int = 0,
-    do_sample: bool = False,
-    seed: int = 0,
+    sampling: Sampling | None = None,
     counters: Counters | None = None,
     on_progress: Progress | None = None,
+    on_output: OnOutput | None = None,
 ) -> list[Generation]:
     """Generate for every request with the model's own means; drafts are not used.
 
     An object with `.generate` is called once per request with exactly `input_ids`,
     `attention_mask` (int64 [1, n]), `max_new_tokens`, `do_sample` and `pad_token_id`; its output
     holds the prompt, which is cut off. Any other object is called for logits, token by token.
-    Sampling is seeded and leaves torch's generators as they were.
+    Sampling is seeded and leaves torch's generators as they were; what `sampling` has other than
+    its defaults goes to `.generate` as `temperature`, `top_p` and `top_k`.
 
     Whatever the object raises goes to the caller.
     """
@@ -48,61 +54,55 @@ def generate_plain(
     done: list[Generation] = []
     devices = [device] if device.type == "cuda" else []
     with evaluation_mode(model), torch.random.fork_rng(devices):
-        for request in requests:
+        for i, request in enumerate(requests):
             # by prompt: the sample does not depend on what else is evaluated, nor in which order
-            torch.manual_seed(seed ^ zlib.crc32(repr(request.prompt_ids).encode()))
+            torch.manual_seed(request.seed ^ zlib.crc32(repr(request.prompt_ids).encode()))
             prompt = torch.tensor([request.prompt_ids], device=device)
-            new = answer(model, prompt, stop_ids, max_new_tokens, do_sample, pad_token_id)
+            rules = Rules(stop_ids, max_new_tokens, sampling)
+            new = answer(model, prompt, rules, Draws(request), pad_token_id)
             done.append(_generation(new, stop_ids, max_new_tokens))
             if counters is not None:
                 counters.requests += 1
                 counters.decode_tokens += len(done[-1].token_ids)
+            if on_output is not None:
+                on_output(i, done[-1])
             if on_progress is not None:
                 on_progress(len(done), len(requests))
     return done
 
 
 def _generated(
-    model: Any,
-    prompt: Tensor,
-    stop_ids: frozenset[int],
-    max_new_tokens: int,
-    do_sample: bool,
-    pad_token_id: int,
+    model: Any, prompt: Tensor, rules: Rules, draws: Draws, pad_token_id: int
 ) -> list[int]:
+    chosen = {} if rules.sampling is None else asdict(rules.sampling)
+    default = asdict(Sampling())
     output = model.generate(
         input_ids=prompt,
         attention_mask=torch.ones_like(prompt),
-        max_new_tokens=max_new_tokens,
-        do_sample=do_sample,
+        max_new_tokens=rules.max_new_tokens,
+        do_sample=rules.sampling is not None,
         pad_token_id=pad_token_id,
+        **{name: value for name, value in chosen.items() if value != default[name]},
     )
     new: list[int] = output[0, prompt.shape[1] :].tolist()
     return new
 
 
 def _token_by_token(
-    model: Any,
-    prompt: Tensor,
-    stop_ids: frozenset[int],
-    max_new_tokens: int,
-    do_sample: bool,
-    pad_token_id: int,
+    model: Any, prompt: Tensor, rules: Rules, draws: Draws, pad_token_id: int
 ) -> list[int]:
     ids = prompt
     forward = model if callable(model) else model.forward
     masked = _takes(getattr(model, "forward", forward), "attention_mask")
-    while ids.shape[1] - prompt.shape[1] < max_new_tokens:
+    new: list[int] = []
+    while len(new) < rules.max_new_tokens:
         mask = {"attention_mask": torch.ones_like(ids)} if masked else {}
-        logits = forward(input_ids=ids, **mask).logits[:, -1].float()
-        if do_sample:
-            token = torch.multinomial(logits.softmax(-1), 1)
-        else:
-            token = logits.argmax(-1, keepdim=True)
-        ids = torch.cat([ids, token.to(ids.device)], dim=1)
-        if int(token) in stop_ids:
+        logits = forward(input_ids=ids, **mask).logits[:, -1]
+        (token,), _ = choose(logits, draws.at(len(new), 1), rules.sampling)
+        new.append(token)
+        if token in rules.stop_ids:
             break
-    new: list[int] = ids[0, prompt.shape[1] :].tolist()
+        ids = torch.cat([ids, torch.tensor([[token]], device=ids.device)], dim=1)
     return new
 
 

@@ -64,6 +64,6 @@ def prefill_forest(model: Any, chunk: Sequence[Draft]) -> Prefill:
             rows[torch.from_numpy(np.searchsorted(wanted, path[draft.read])).to(rows.device)]
             for path, draft in zip(forest.paths, chunk, strict=True)
         ],
-        caches=[KeyValues(layers, 0, torch.from_numpy(path)) for path in forest.paths],
+        caches=[KeyValues(layers, 0, path) for path in forest.paths],
         tokens=len(forest),
     )

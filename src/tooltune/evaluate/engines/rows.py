@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-from tooltune.evaluate.engines.types import TIE_MARGIN, FinishReason, Generation
+from tooltune.evaluate.engines.choose import Draws
+from tooltune.evaluate.engines.types import TIE_MARGIN, FinishReason, Generation, Rules
+
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +24,13 @@ class KeyValues:
 
     layers: Sequence[tuple[Tensor, Tensor]]
     row: int
-    columns: Tensor | slice
+    columns: Ints | slice
 
     def take(self, states: Tensor) -> Tensor:
         """This sequence's part of one tensor of a layer: [key heads, length, head size]."""
         if isinstance(self.columns, slice):
             return states[self.row, :, self.columns]
-        return states[self.row].index_select(1, self.columns.to(states.device))
+        return take_columns(states[self.row], self.columns)
 
     def first(self, length: int) -> KeyValues:
         """The first `length` tokens of a sequence whose columns start at 0."""
@@ -38,6 +44,11 @@ class KeyValues:
         return KeyValues(layers, 0, slice(0, layers[0][0].shape[2]))
 
 
+def take_columns(states: Tensor, columns: Ints) -> Tensor:
+    """A copy of some columns of `states` [key heads, columns, head size]."""
+    return states.index_select(1, torch.from_numpy(columns).to(states.device))
+
+
 def layer_tensors(cache: Cache) -> list[tuple[Tensor, Tensor]]:
     """Keys and values of every layer of a filled cache."""
     pairs = [(layer.keys, layer.values) for layer in cache.layers]
@@ -48,10 +59,13 @@ def layer_tensors(cache: Cache) -> list[tuple[Tensor, Tensor]]:
 class Row:
     """`length` counts the tokens whose keys and values are cached: all but the last of `tokens`.
 
-    `cache` is None where the model's cache cannot be cut (recurrent states)."""
+    `labels` are the draft's tokens that count. `cache` is None where the model's cache cannot be
+    cut (recurrent states)."""
 
     index: int
     prompt_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    draws: Draws
     tokens: list[int]
     ties: int
     exact: bool | None
@@ -67,11 +81,17 @@ class Row:
         self.tokens.append(token)
         self.ties += margin < TIE_MARGIN
 
-    def finish_reason(self, stop_ids: frozenset[int], max_new_tokens: int) -> FinishReason | None:
+    def next_draws(self, count: int, rules: Rules) -> list[float]:
+        """The random numbers that decide the next `count` tokens; zeros, unread, if none do."""
+        if rules.sampling is None:
+            return [0.0] * count
+        return self.draws.at(len(self.tokens), count)
+
+    def finish_reason(self, rules: Rules) -> FinishReason | None:
         """Why the turn is over; None while it is not."""
-        if self.tokens and self.tokens[-1] in stop_ids:
+        if self.tokens and self.tokens[-1] in rules.stop_ids:
             return "stop"
-        return "length" if len(self.tokens) >= max_new_tokens else None
+        return "length" if len(self.tokens) >= rules.max_new_tokens else None
 
     def generation(self, reason: FinishReason) -> Generation:
         return Generation(tuple(self.tokens), reason, self.exact, self.nll, self.ties)
