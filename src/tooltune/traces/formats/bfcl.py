@@ -30,7 +30,7 @@ from tooltune.traces.formats.shared.pairing import Entry
 from tooltune.traces.formats.shared.parts import read_text
 from tooltune.traces.formats.shared.schemas import normal_tools
 from tooltune.traces.jsonio import RowError, show
-from tooltune.traces.types import Message, Role, Trace
+from tooltune.traces.types import Message, Role, Tool, Trace
 
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 _EXECUTED = ("involved_classes", "initial_config", "missed_function")
@@ -39,18 +39,26 @@ _EXECUTED = ("involved_classes", "initial_config", "missed_function")
 def read(row: Any) -> Trace:
     """Read one row. Raises `RowError` with the code and the place of what is wrong."""
     row = require_object(row)
+    entries, tools = read_question(row)
+    if row.get("ground_truth") is None:
+        reason = "no ground_truth; join the row of possible_answer/ with the same id"
+        raise RowError("no_ground_truth", f"{reason} (irrelevance files have none: leave them out)")
+    calls = read_ground_truth(row["ground_truth"], tools)
+    answer = Entry(Message("assistant", tool_calls=calls), "ground_truth")
+    return build_trace(row, [*entries, answer], tools, "question")
+
+
+def read_question(row: Mapping[str, Any]) -> tuple[list[Entry], tuple[Tool, ...]]:
+    """What a row asks and the tools that it gives, whether or not it has an answer.
+
+    Raises `RowError` (`needs_execution` for rows whose tools are programs, and what is wrong).
+    """
     executed = next((key for key in _EXECUTED if key in row), None)
     if executed:
         reason = f"the row has {executed}: its tools are programs that BFCL runs"
         raise RowError("needs_execution", f"{reason}; evaluate it with bfcl-eval, or leave it out")
-    if row.get("ground_truth") is None:
-        reason = "no ground_truth; join the row of possible_answer/ with the same id"
-        raise RowError("no_ground_truth", f"{reason} (irrelevance files have none: leave them out)")
     entries = [_read_message(message, where) for message, where in _question(row.get("question"))]
-    tools = read_tools(normal_tools(row.get("function"), "function"), "function")
-    calls = read_ground_truth(row["ground_truth"], tools)
-    answer = Entry(Message("assistant", tool_calls=calls), "ground_truth")
-    return build_trace(row, [*entries, answer], tools, "question")
+    return entries, read_tools(normal_tools(row.get("function"), "function"), "function")
 
 
 def recognise(row: Any) -> str | None:
