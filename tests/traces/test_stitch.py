@@ -6,6 +6,7 @@ import random
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -209,6 +210,39 @@ def test_settings_tell_requests_apart() -> None:
     free = Trace((USER, said("a"), USER, said("b")), settings={"tool_choice": "auto"})
     first, second = stitch([forced, free]).traces
     assert {tuple(weights(first)), tuple(weights(second))} == {(1.0,), (0.0, 1.0)}
+
+
+LONG = "It is sunny in Rome today, and warm as well."
+
+
+@pytest.mark.parametrize("what", ["result cut", "ids renamed", "order of results"])
+def test_a_turn_logged_before_the_client_altered_the_history_is_trained_once(what: str) -> None:
+    calls = (ToolCall("f", {"x": 1}, id="1"), ToolCall("f", {"x": 2}, id="2"))
+    asked = (USER, Message("assistant", None, calls))
+    results = (Message("tool", "a" * 99, tool_call_id="1"), Message("tool", "b", tool_call_id="2"))
+    altered_calls, altered = asked, results
+    if what == "result cut":
+        altered = (replace(results[0], content="aa [cut]"), results[1])
+    elif what == "order of results":
+        altered = results[::-1]
+    else:
+        renamed = tuple(replace(call, id=f"call_{call.id}") for call in calls)
+        altered_calls = (USER, Message("assistant", None, renamed))
+        altered = tuple(replace(m, tool_call_id=f"call_{m.tool_call_id}") for m in results)
+    first = (*asked, *results, said(LONG))
+    second = (*altered_calls, *altered, said(LONG), USER, said("Still."))
+    rows = requests(asked, first, second)
+    trained = Counter[tuple[str | None, int]]()
+    for trace in stitch(rows).traces:
+        for message in trace.messages:
+            if message.role == "assistant" and message.weight:
+                trained[message.content, len(message.tool_calls)] += 1
+    assert trained == {(None, 2): 1, (LONG, 0): 1, ("Still.", 0): 1}
+
+
+def test_a_short_answer_may_be_said_again_after_another_history() -> None:
+    rows = requests((USER, said("a"), USER, said("Done.")), (USER, said("Done."), USER, said("c")))
+    assert [weights(trace) for trace in stitch(rows).traces] == [[1.0, 1.0], [1.0, 1.0]]
 
 
 def test_a_named_session_stays_the_group() -> None:

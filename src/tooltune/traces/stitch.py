@@ -7,7 +7,8 @@ trace per leaf stays, and each turn is trained once:
   the tools, settings and system prompt of that request, for these it was generated under;
 - a turn that only histories show (logs that were sampled, or begin late) is the agent's own too:
   it is trained once, in the first leaf that holds it, unless it was logged under another system
-  prompt, other tools or settings;
+  prompt, other tools or settings, or after a history that the client has since altered (results
+  cut or summarised, ids dropped): then the request that logged it trains it;
 - elsewhere it is context, that is an assistant message of weight 0.
 
 Two messages are the same where role, text, calls (name, arguments, id) and what a result answers
@@ -81,6 +82,7 @@ def stitch(traces: Sequence[Trace]) -> Stitched:
     begun = {digest for walk in walks for digest in walk.full[:-1]}
     logged: dict[Digest, _Logged] = {}
     said: dict[Digest, str | None] = {}  # reasoning, whatever the system prompt and the tools
+    answers: set[tuple[str, Digest]] = set()  # by conversation, whatever stands before them
     leaves: dict[Digest, _Walk] = {}
     for walk in walks:
         end, last = walk.full[-1], walk.trace.messages[-1]
@@ -89,11 +91,12 @@ def stitch(traces: Sequence[Trace]) -> Stitched:
             old = logged.setdefault(end, new)
             logged[end] = old._replace(reasoning=_first(old.reasoning, new.reasoning))
             said[walk.talk[-1]] = _first(said.get(walk.talk[-1]), last.reasoning)
+            answers.add((root_key(walk.trace), _answer_digest(last)))
         if end not in begun:
             leaves.setdefault(end, walk)
     done: set[Digest] = set()
     return Stitched(
-        tuple(_finish(walk, logged, said, done) for walk in leaves.values()), len(traces)
+        tuple(_finish(walk, logged, said, answers, done) for walk in leaves.values()), len(traces)
     )
 
 
@@ -148,10 +151,14 @@ def _walk(trace: Trace) -> _Walk:
 
 
 def _finish(
-    walk: _Walk, logged: dict[Digest, _Logged], said: dict[Digest, str | None], done: set[Digest]
+    walk: _Walk,
+    logged: dict[Digest, _Logged],
+    said: dict[Digest, str | None],
+    answers: set[tuple[str, Digest]],
+    done: set[Digest],
 ) -> Trace:
     """The leaf with each turn's own reasoning and weight, 0 on what is trained elsewhere."""
-    trace = walk.trace
+    trace, root = walk.trace, root_key(walk.trace)
     messages = list(trace.messages)
     trace_weights: dict[int, float] = {}
     for i in trace.turns:
@@ -160,7 +167,10 @@ def _finish(
         own = logged.get(full, unlogged)
         reasoning = _first(own.reasoning, message.reasoning)
         mark = full if full in logged else talk
-        elsewhere = mark in done or (full not in logged and talk in said)
+        elsewhere = mark in done
+        if full not in logged:
+            altered = _is_telling(message) and (root, _answer_digest(message)) in answers
+            elsewhere = elsewhere or talk in said or altered
         done.add(mark)
         content = message.content if reasoning is None else message.content or None
         weight = 0.0 if elsewhere else own.weight
@@ -216,4 +226,16 @@ def _digest(message: Message) -> Digest:
     return _hash(json.dumps(key, sort_keys=True).encode())
 
 
+def _answer_digest(message: Message) -> Digest:
+    """What an answer says and calls, without the ids, which clients rename."""
+    calls = [[call.name, call.arguments] for call in message.tool_calls]
+    return _hash(json.dumps([message.content or "", calls], sort_keys=True).encode())
+
+
+def _is_telling(message: Message) -> bool:
+    """Whether an agent says this once in a conversation: "Done." may stand there many times."""
+    return bool(message.tool_calls) or len(message.content or "") >= _TELLING
+
+
+_TELLING = 40  # characters
 _START = _hash(b"")
