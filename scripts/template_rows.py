@@ -17,7 +17,7 @@ from tooltune.render.representable import RowRejected
 from tooltune.render.turns import RenderedTrace, Renderer
 from tooltune.toolcalls.parse import parse_turn
 from tooltune.traces.frozen import thaw
-from tooltune.traces.types import Message, Trace
+from tooltune.traces.types import Message, Tool, Trace
 from tooltune.worlds.generate import generate_traces
 
 N_GENERATED = 40
@@ -91,15 +91,15 @@ def check_exact(renderer: Renderer, source: str, rendered: RenderedTrace) -> Non
         assert tuple(own) == turn.prompt_ids, f"invariant 1: {trace.id}[{turn.index}]"
         text = tokenizer.decode(turn.completion_ids, skip_special_tokens=False)
         if profile.call_format is not None:
-            _check_answer(message, text, profile.call_format)
+            _check_answer(message, text, profile.call_format, trace.tools)
         stops = set(renderer.stop_ids)
         assert turn.completion_ids[-1] in stops, "invariant 3"
         assert not stops & set(turn.completion_ids[:-1]), "invariant 4: targets behind the stop"
         assert len(turn.weights) == len(turn.completion_ids), "invariant 4"
 
 
-def _check_answer(message: Message, text: str, call_format: str) -> None:
-    parsed = parse_turn(text, format=call_format)
+def _check_answer(message: Message, text: str, call_format: str, tools: tuple[Tool, ...]) -> None:
+    parsed = parse_turn(text, call_format, tools or None)
     said = [[call.name, thaw(call.arguments)] for call in message.tool_calls]
     read = [[call.name, call.arguments] for call in parsed.calls]
     texts = ((message.content, parsed.content), (message.reasoning, parsed.reasoning))

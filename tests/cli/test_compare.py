@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import files_below, next_commands, refused, succeeds
+from tests.cli.command import files_below, next_commands, refused, succeeds, tooltune
 from tests.cli.conftest import TinyRun
+from tooltune.evaluate.evaluation_file import load_evaluation
 
 Evaluations = tuple[Path, Path]
 
@@ -89,3 +90,41 @@ def test_evaluations_of_other_samples_are_no_pair(evaluations: Evaluations, tmp_
     said = refused("compare", evaluations[0], tmp_path)
     assert "only in the base evaluation" in said
     assert "same data with the same limits" in said
+
+
+def answered(evaluation: Path, into: Path, text: str) -> Path:
+    """An evaluation in which 8 conversations answer each turn that should call with this text."""
+    shutil.copytree(evaluation, into)
+    rows = [
+        row | {key: f"{row[key]}-{copy}" for key in ("sample_id", "example_id", "group")}
+        for copy in range(8)
+        for row in load_evaluation(evaluation)
+    ]
+    for row in rows:
+        calls = row["gt_tool_calls"]
+        row["text"] = text.replace("CALL", json.dumps(calls[0])) if calls else "Hello."
+    (into / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    succeeds("eval", "--rescore", into)
+    return into
+
+
+def test_an_evaluation_is_held_to_an_earlier_one(evaluations: Evaluations, tmp_path: Path) -> None:
+    good = answered(evaluations[0], tmp_path / "good", "<tool_call>CALL</tool_call>")
+    bad = answered(evaluations[0], tmp_path / "bad", "Hello.")
+    printed = tooltune("eval", "--rescore", bad, "--fail-if-worse-than", good)
+    assert printed.code == 1
+    assert printed.err.count("failed:") == 1
+    assert f"is significantly worse than that of {good}: 0.000 against 1.000" in printed.err
+    for run, earlier in ((good, bad), (good, good)):
+        passed = succeeds("eval", "--rescore", run, "--fail-if-worse-than", earlier)
+        assert "passed: accuracy of" in passed.err
+
+
+def test_an_earlier_evaluation_that_is_none_or_of_other_samples_is_refused(
+    evaluations: Evaluations, tmp_path: Path
+) -> None:
+    words = ["eval", "--rescore", evaluations[0], "--out", tmp_path / "out"]
+    assert "no samples" in refused(*words, "--fail-if-worse-than", tmp_path / "none")
+    assert not (tmp_path / "out").exists()
+    other = answered(evaluations[0], tmp_path / "other", "Hello.")
+    assert "only in the base" in refused(*words, "--fail-if-worse-than", other)

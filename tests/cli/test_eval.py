@@ -17,6 +17,7 @@ from tests.cli.command import (
     write_rows,
 )
 from tests.cli.conftest import TinyRun
+from tooltune.evaluate.evaluation_file import load_evaluation
 from tooltune.models.render_record import read_render_record, write_render_record
 from tooltune.render.spec import RenderSpec
 
@@ -26,9 +27,15 @@ def words(model: Path, data: Path) -> list[str | Path]:
     return ["eval", "--model", model, "--data", data, "--max-new-tokens", "2"]
 
 
-def test_an_evaluation_is_three_files(evaluations: tuple[Path, Path]) -> None:
+def test_an_evaluation_is_these_files(evaluations: tuple[Path, Path]) -> None:
     base, _ = evaluations
-    assert files_below(base) == ["ledger.jsonl", "metrics.json", "samples.jsonl"]
+    assert files_below(base) == [
+        "generation.json",
+        "ledger.jsonl",
+        "metrics.json",
+        "outputs.jsonl",
+        "samples.jsonl",
+    ]
     metrics = json.loads((base / "metrics.json").read_text())
     assert metrics["n_samples"] == 6
     assert "tool_call/accuracy" in metrics
@@ -107,7 +114,7 @@ def test_limits_that_leave_nothing_are_refused(words: list[str], limit: list[str
 
 
 def test_an_engine_that_is_not_there_is_refused(words: list[str]) -> None:
-    assert "--engine openai: no such engine" in refused(*words, "--engine", "openai")
+    assert "--engine vllm: no such engine" in refused(*words, "--engine", "vllm")
 
 
 def test_a_model_is_asked_as_its_render_record_says(
@@ -124,6 +131,23 @@ def test_a_model_is_asked_as_its_render_record_says(
     metrics = json.loads(succeeds("eval", "--model", escaping, *words).out)
     assert metrics["tool_call/_count"] >= 1
     assert metrics["tool_call/_skipped"] == 0
+
+
+def test_a_render_record_decides_how_prompts_look_and_not_which_turns_are_asked(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    words = ["--data", data, "--max-new-tokens", "2", "--out"]
+    choosy = tmp_path / "model"
+    shutil.copytree(model, choosy)
+    record = RenderSpec(seq_length=300, truncation=True, skip_failed_calls=True)
+    write_render_record(record, choosy)
+    succeeds("eval", "--model", model, *words, tmp_path / "base")
+    succeeds("eval", "--model", choosy, *words, tmp_path / "tuned")
+    base, tuned = (
+        [(r["sample_id"], r["prompt_id"], r["skip_reason"]) for r in load_evaluation(folder)]
+        for folder in (tmp_path / "base", tmp_path / "tuned")
+    )
+    assert base == tuned
 
 
 def test_a_trained_model_carries_its_render_record(run: TinyRun) -> None:

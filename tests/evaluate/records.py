@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from tooltune.toolcalls import ParsedToolCall, score_turn
-from tooltune.toolcalls.score import TurnScore
+from tooltune.toolcalls.score import skipped_turn
 
 TRUTH = [{"name": "f", "arguments": {"x": 1}}]
 RIGHT = ParsedToolCall("f", {"x": 1})
@@ -26,15 +27,8 @@ def record(
 ) -> dict[str, Any]:
     """One evaluated turn: what a model said to it, or why it was skipped."""
     truth = TRUTH if kind == "call" else []
-    score: TurnScore = score_turn(said, truth)
-    verdict: dict[str, Any] = {
-        "correct": score.correct,
-        "outcome": score.outcome,
-        "reasons": list(score.reasons),
-        "scores": dict(score.scores),
-    }
-    if skip is not None:
-        verdict = {"correct": False, "outcome": "skipped", "reasons": [skip], "scores": {}}
+    verdict = asdict(score_turn(said, truth) if skip is None else skipped_turn(skip))
+    verdict["reasons"] = list(verdict["reasons"])
     return {
         "sample_id": f"{trace}/{turn}",
         "example_id": trace,
@@ -43,6 +37,7 @@ def record(
         "dataset": dataset,
         "kind": kind,
         "gt_tool_calls": truth,
+        "calls": [{"name": c.name, "arguments": c.arguments, "status": c.status} for c in said],
         "finish_reason": "stop" if skip is None else "skipped",
         "skip_reason": skip,
         "teacher_forced_exact": exact,

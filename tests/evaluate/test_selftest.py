@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.render.strategies import renderable_traces
 from tests.toolcalls import families
+from tests.toolcalls.formats.json_ways import HERMES, WAYS
 from tooltune.errors import UserError
 from tooltune.evaluate import selftest
 from tooltune.evaluate.perturb import another_value
@@ -182,7 +183,7 @@ def test_another_value_is_another_under_either_comparison(value: Any) -> None:
 
 
 def test_a_broken_sample_is_an_error_that_says_where_and_what_was_read() -> None:
-    text = families.hermes([("get_time", {"city": "Oslo"})], False)
+    text = HERMES.write([("get_time", {"city": "Oslo"})], False)
     broken = make_sample([TIME], text)
     result = self_test([*SAMPLES, broken], call_format="hermes")
     assert result.broken_ids == {broken.sample_id}
@@ -221,7 +222,7 @@ def test_ground_truth_that_no_answer_could_equal_is_a_failure_and_no_crash(
 
 
 def test_an_answer_that_should_be_silent_and_is_not_is_found() -> None:
-    text = families.hermes([TIME], False)
+    text = HERMES.write([TIME], False)
     assert list(problems(self_test([make_sample([], text)], call_format="hermes"))) == [
         "ground_truth"
     ]

@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from tooltune.cli.output import command_line, console, many, print_next, print_text, printable
+from tooltune.cli.output import (
+    command_line,
+    console,
+    many,
+    print_next,
+    print_text,
+    printable,
+    say,
+)
 
 if TYPE_CHECKING:
-    from tooltune.evaluate.run import Record
+    from tooltune.evaluate.evaluation_file import Record
+    from tooltune.evaluate.run import Evaluation
     from tooltune.traces.types import Trace
 
 
@@ -36,14 +45,27 @@ def print_sample(record: Record, prompt: str | None) -> None:
     verdict = record["verdict"]
     mark = "[bold green]right[/]" if verdict["correct"] else "[bold red]wrong[/]"
     reasons = f": {', '.join(verdict['reasons'])}" if verdict["reasons"] else ""
-    ended = {"stop": "ended by itself", "length": "cut at --max-new-tokens", "skipped": "skipped"}
+    ended = {"stop": "ended by itself", "length": "cut at --max-new-tokens"}
+    reason = record["finish_reason"]
     console.print(
-        f"[bold]verdict[/] {mark}{escape(printable(reasons))} ({ended[record['finish_reason']]})"
+        f"[bold]verdict[/] {mark}{escape(printable(reasons))} ({ended.get(reason, reason)})"
     )
+    if record.get("detail"):
+        print_text(f"  {record['detail']}")
 
 
 def _shown(call: dict[str, Any]) -> str:
     return f"{call['name']} {json.dumps(call['arguments'], ensure_ascii=False)}"
+
+
+def say_how_it_went(done: Evaluation) -> None:
+    """On stderr: what differs from run to run, and so is no metric."""
+    reused = f", {done.reused:,} were there" if done.reused else ""
+    say(f"{many(done.generated, 'output')} generated in {done.seconds:.1f} s{reused}")
+    if done.excluded:
+        first = done.excluded[0]
+        turns = many(len(done.excluded), "turn")
+        say(f"{turns} excluded, such as {first['sample_id']}: {first['reason']}")
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
@@ -68,7 +90,7 @@ def say_what_next(
     why = "look at the first turn that is wrong" if wrong else "look at a turn"
     commands = [(command_line("tooltune", "eval", *again, "--row", row, "--print"), why)]
     if out is not None:
-        print_text(f"\nevaluation: {out} (metrics.json, samples.jsonl, ledger.jsonl)")
+        print_text(f"\nevaluation: {out} (metrics.json, samples.jsonl, outputs.jsonl)")
         other = _evaluation_beside(out)
         if other is not None:
             to = out.parent / f"{other.name}-{out.name}"

@@ -1,8 +1,10 @@
-"""Read back the samples of an evaluation, for comparing it with another."""
+"""The files of an evaluation: write samples and metrics, and read samples back."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,34 @@ _TYPES: dict[str, type] = {
     "verdict": dict,
 }
 _VERDICT_TYPES: dict[str, type] = {"correct": bool, "outcome": str, "scores": dict}
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file in one step: whoever reads it, after a crash too, finds the old or the new."""
+    staged = path.with_name(f".{path.name}.staged")
+    try:
+        with staged.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(staged, path)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
+
+
+def json_lines(records: Sequence[Record]) -> str:
+    return "".join(_line(record) + "\n" for record in records)
+
+
+def _line(record: Record) -> str:
+    """JSON that a person can read; escaped where it holds half characters, which UTF-8 lacks."""
+    text = json.dumps(record, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(record, ensure_ascii=True)
+    return text
 
 
 def load_evaluation(path: str | Path) -> list[Record]:
@@ -47,6 +77,8 @@ def load_evaluation(path: str | Path) -> list[Record]:
 
 def _did_you_mean(folder: Path) -> str | None:
     """The evaluations inside a folder that is itself none, such as that of a run."""
+    if (folder / "outputs.jsonl").is_file():
+        return "its evaluation was interrupted: give the same `tooltune eval` again to go on"
     files = sorted([*folder.glob("eval/*/samples.jsonl"), *folder.glob("*/samples.jsonl")])
     inside = " or ".join(str(file.parent) for file in files[:4])
     return f"did you mean {inside}?" if inside else None

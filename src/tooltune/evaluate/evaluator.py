@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tooltune.errors import UserError
 from tooltune.evaluate.prepare import (
     Prepared,
+    checked_shard,
     is_full_tokenizer,
     prepare_plainly,
     prepare_samples,
     render_samples,
+    shard,
 )
-from tooltune.evaluate.run import GenerationOptions, generation_stop_ids, run_samples, summarise
+from tooltune.evaluate.results import summarise
+from tooltune.evaluate.run import EvalOptions, evaluate_model, sampling_of
+from tooltune.evaluate.scoring import ScoringOptions
 from tooltune.render.turns import Renderer
+from tooltune.toolcalls.match import Matching
+from tooltune.toolcalls.parse import Mode
 from tooltune.traces.load import Traces, load_traces, require_rows
 
 
@@ -28,6 +35,13 @@ class ToolCallAccuracyEvaluator:
     `(rank, world_size)` takes every `world_size`-th sample. `include_abstain` also scores the
     turns that should not call. `run_on_fsdp2` is accepted for compatibility: evaluation runs
     wherever the model object can generate.
+
+    `do_sample` draws tokens (`temperature`, `top_p`, `top_k`, from `seed`), `repeats` answers to
+    each sample. `parser`, `mode` and `matching` say how answers are read and judged (see
+    `ScoringOptions`). `exclude_broken` leaves out, and counts, the samples whose ground truth or
+    tools cannot be judged, which are an error otherwise.
+
+    Raises: UserError for a source that is not exactly one, and for options that make no sense.
     """
 
     METRIC_KEYS: ClassVar[tuple[str, ...]] = (
@@ -57,6 +71,15 @@ class ToolCallAccuracyEvaluator:
         raise_on_cuda_oom: bool = True,
         run_on_fsdp2: bool = True,
         include_abstain: bool = False,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        seed: int = 0,
+        repeats: int = 1,
+        parser: str | None = None,
+        mode: Mode = "strict",
+        matching: Matching = "optimal",
+        exclude_broken: bool = False,
     ) -> None:
         if (dataset_name is None) == (path is None):
             raise UserError(
@@ -74,13 +97,23 @@ class ToolCallAccuracyEvaluator:
         self.max_new_tokens = max_new_tokens
         self.max_prompt_tokens = max_prompt_tokens
         self.do_sample = do_sample
+        self.options = EvalOptions(
+            max_new_tokens=max_new_tokens,
+            sampling=sampling_of(temperature, top_p, top_k) if do_sample else None,
+            repeats=repeats,
+            seed=seed,
+            raise_on_cuda_oom=raise_on_cuda_oom,
+            exclude_broken=exclude_broken,
+            scoring=ScoringOptions(parser, mode, matching),
+        )
         self.metric_prefix = metric_prefix.rstrip("/")
-        self.sample_shard = sample_shard
+        self.sample_shard = None if sample_shard is None else checked_shard(*sample_shard)
         self.raise_on_cuda_oom = raise_on_cuda_oom
         self.run_on_fsdp2 = run_on_fsdp2
         self.include_abstain = include_abstain
         self._traces: Traces | None = None
         self.records: list[dict[str, Any]] = []  # of the last evaluation, as in samples.jsonl
+        self.excluded: list[dict[str, Any]] = []
 
     def evaluate(self, model: Any, tokenizer: Any) -> dict[str, float]:
         """Score `model`; every value is a float, rates in [0, 1].
@@ -90,23 +123,24 @@ class ToolCallAccuracyEvaluator:
         A Hugging Face model is evaluated by draft-verified greedy decoding, anything else through
         its own `generate`, or `forward` where it has none.
 
-        Raises: UserError for an unreadable source; torch.cuda.OutOfMemoryError under
+        Raises: UserError for an unreadable source, and for ground truth or tools that cannot be
+        judged, before anything is generated; torch.cuda.OutOfMemoryError under
         `raise_on_cuda_oom`.
         """
-        prepared, stops, call_format = self._prepare(tokenizer)
-        options = GenerationOptions(
+        prepared, renderer = self._prepare(tokenizer)
+        options = replace(
+            self.options,
+            # as they stand now: both may be set on the object
             max_new_tokens=self.max_new_tokens,
-            stop_ids=generation_stop_ids(tokenizer, model, stops),
-            call_format=call_format,
-            do_sample=self.do_sample,
             raise_on_cuda_oom=self.raise_on_cuda_oom,
         )
-        self.records = run_samples(model, tokenizer, prepared, options)
+        done = evaluate_model(model, tokenizer, renderer, prepared, options)
+        self.records, self.excluded = done.records, done.excluded
         # As in the reference, its six keys are always there: 0.0 where no sample was scored.
         unscored = {f"{self.metric_prefix}/{key}": 0.0 for key in self.METRIC_KEYS}
         return unscored | summarise(self.records, prefix=self.metric_prefix)
 
-    def _prepare(self, tokenizer: Any) -> tuple[list[Prepared], Sequence[int], str | None]:
+    def _prepare(self, tokenizer: Any) -> tuple[list[Prepared], Renderer | None]:
         if self._traces is None:
             self._traces = load_traces(
                 self._source["path"], **{k: v for k, v in self._source.items() if k != "path"}
@@ -118,18 +152,14 @@ class ToolCallAccuracyEvaluator:
             prepared = prepare_samples(
                 self._mine(samples), max_prompt_tokens=self.max_prompt_tokens
             )
-            return prepared, renderer.stop_ids, renderer.profile.call_format
+            return prepared, renderer
         plain = prepare_plainly(
             self._traces,
             tokenizer,
             include_abstain=self.include_abstain,
             max_prompt_tokens=self.max_prompt_tokens,
         )
-        return self._mine(plain), (), None
+        return self._mine(plain), None
 
     def _mine(self, items: list[Any]) -> list[Any]:
-        items = items[: self.max_eval_samples]
-        if self.sample_shard is None:
-            return items
-        rank, world_size = self.sample_shard
-        return items[rank::world_size]
+        return shard(items[: self.max_eval_samples], self.sample_shard)

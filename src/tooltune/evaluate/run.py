@@ -1,42 +1,83 @@
-"""Generate, parse and score prepared samples: one record of `samples.jsonl` each."""
+"""An evaluation from samples to records: ask for what is not there yet, then score everything."""
 
 from __future__ import annotations
 
-import json
-import logging
-import os
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
+from tooltune.errors import UserError
+from tooltune.evaluate.engines.types import Sampling
+from tooltune.evaluate.model_source import OutputSource, model_source
+from tooltune.evaluate.outputs import Output, OutputLog
+from tooltune.evaluate.prepare import Key, Prepared, Task, make_tasks
+from tooltune.evaluate.samples import EvalSample
+from tooltune.evaluate.scoring import (
+    Record,
+    ScoringOptions,
+    make_question,
+    score_outputs,
+)
+from tooltune.evaluate.selftest import self_test
+from tooltune.render.turns import Renderer
 
-from tooltune.evaluate.engines import generate_greedy, pick_engine
-from tooltune.evaluate.engines.types import Generation, Request
-from tooltune.evaluate.prepare import Prepared
-from tooltune.evaluate.samples import HELD_OUT, ground_truth_calls, trace_sample
-from tooltune.evaluate.scores import aggregate
-from tooltune.toolcalls.parse import parse_turn
-from tooltune.toolcalls.score import check_ground_truth, score_turn
-
-logger = logging.getLogger(__name__)
-
-Record = dict[str, Any]
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class GenerationOptions:
-    """How to generate. `stop_ids` end a generation; `call_format` names the parser (None: detect).
+class EvalOptions:
+    """What is asked of each sample, and how the answers are judged.
 
-    `max_new_tokens` counts tokens, the stop token included.
+    max_new_tokens: of an answer, the stop token included. sampling: None for greedy decoding.
+    repeats: answers to each sample; more than one only when sampling. seed: of sampling.
+    raise_on_cuda_oom: otherwise a sample that does not fit into memory is skipped.
+    exclude_broken: samples whose ground truth or tools cannot be judged are left out and counted;
+    otherwise they are an error before anything is generated.
+
+    Raises: UserError for values that make no sense.
     """
 
-    max_new_tokens: int
-    stop_ids: frozenset[int]
-    call_format: str | None = None
-    do_sample: bool = False
+    max_new_tokens: int = 256
+    sampling: Sampling | None = None
+    repeats: int = 1
+    seed: int = 0
     raise_on_cuda_oom: bool = True
+    exclude_broken: bool = False
+    scoring: ScoringOptions = field(default_factory=ScoringOptions)
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise UserError(
+                f"an answer of at most {self.max_new_tokens} tokens", fix="allow one token or more"
+            )
+        if self.repeats < 1:
+            raise UserError(f"{self.repeats} answers a sample", fix="ask for one or more")
+        if self.repeats > 1 and self.sampling is None:
+            raise UserError(
+                f"{self.repeats} answers to each prompt would all be the same: decoding is greedy",
+                fix="sample (--temperature 0.7, do_sample=True), or ask for one answer",
+            )
+
+
+def sampling_of(temperature: float, top_p: float, top_k: int) -> Sampling:
+    """Raises: UserError for a value out of its range."""
+    try:
+        return Sampling(temperature, top_p, top_k)
+    except ValueError as error:
+        raise UserError(str(error), fix="correct it, or leave sampling out") from error
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """What an evaluation found. `records` are those of samples.jsonl, `excluded` the samples that
+    cannot be judged; `generated` and `reused` count outputs, `seconds` those of generating."""
+
+    records: list[Record]
+    excluded: list[Record]
+    generated: int = 0
+    reused: int = 0
+    seconds: float = 0.0
 
 
 def generation_stop_ids(
@@ -50,183 +91,164 @@ def generation_stop_ids(
     return frozenset(int(stop) for stop in stops if stop is not None)
 
 
-def run_samples(
+def evaluate_model(
     model: Any,
     tokenizer: Any,
+    renderer: Renderer | None,
     prepared: Sequence[Prepared],
-    options: GenerationOptions,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> list[Record]:
-    """Generate an answer to each prepared sample and score it, in their order.
+    options: EvalOptions,
+    *,
+    log: OutputLog | None = None,
+    on_progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate a model object of this process; without a renderer, one that knows no template.
 
-    A sample whose generation raises is skipped with its reason, except CUDA out of memory under
-    `raise_on_cuda_oom`.
-
-    Raises: UserError for ground truth or schemas that cannot be scored, before any generation.
+    See `evaluate_outputs` for the rest, and for what is raised; and torch.cuda.OutOfMemoryError
+    under `raise_on_cuda_oom`.
     """
-    for item in prepared:
-        row = item.sample.trace.to_openai()
-        calls = ground_truth_calls(item.sample.trace, item.sample.turn_index)
-        check_ground_truth(calls, row.get("tools"))
-    todo = [i for i, item in enumerate(prepared) if item.prompt_ids is not None]
-    requests = [Request(prepared[i].prompt_ids or (), prepared[i].draft_ids) for i in todo]
-    with torch.random.fork_rng():  # evaluation draws nothing from the training RNG
-        outcomes = _generate(model, tokenizer, requests, options, on_progress)
-    records = [_skipped(item, item.skip_reason or "") for item in prepared]
-    for i, outcome in zip(todo, outcomes, strict=True):
-        if isinstance(outcome, str):
-            records[i] = _skipped(prepared[i], outcome)
-        else:
-            records[i] = _scored(prepared[i], outcome, tokenizer, options)
-    return records
+    source = model_source(
+        model,
+        tokenizer,
+        stop_ids=generation_stop_ids(tokenizer, model, renderer.stop_ids if renderer else ()),
+        max_new_tokens=options.max_new_tokens,
+        sampling=options.sampling,
+        raise_on_cuda_oom=options.raise_on_cuda_oom,
+    )
+    call_format = renderer.profile.call_format if renderer else None
+    return evaluate_outputs(source, prepared, options, call_format, log, on_progress)
+
+
+def evaluate_outputs(
+    source: OutputSource,
+    prepared: Sequence[Prepared],
+    options: EvalOptions,
+    call_format: str | None = None,
+    log: OutputLog | None = None,
+    on_progress: Progress | None = None,
+) -> Evaluation:
+    """Ask `source` for every answer that `log` does not hold, and score all, in sample order.
+
+    New outputs go to `log` as they come. `call_format` is the parser that the model's template
+    declares. `on_progress(done, all)` counts what the log held as done.
+
+    Raises: UserError for samples that cannot be judged (see `exclude_broken`) and for a grader that
+    fails its self-test on them, before anything is generated; and where `log` holds an answer to
+    another prompt under the id of a sample.
+    """
+    kept, excluded = _sound(prepared, options, call_format)
+    questions = [make_question(item, call_format) for item in kept]
+    tasks = make_tasks(kept, repeats=options.repeats, seed=options.seed)
+    evaluation = Evaluation([], excluded)
+    outputs = _generate(source, tasks, evaluation, log, on_progress)
+    evaluation.records = score_outputs(questions, outputs, options.scoring, repeats=options.repeats)
+    return evaluation
+
+
+def _sound(
+    prepared: Sequence[Prepared], options: EvalOptions, call_format: str | None
+) -> tuple[Sequence[Prepared], list[Record]]:
+    """The samples that the grader can judge, and those that were left out, with the reason."""
+    scoring = options.scoring
+    test = self_test(
+        [_as_graded(item.sample) for item in prepared],
+        call_format=scoring.parser or call_format,
+        mode=scoring.mode,
+        matching=scoring.matching,
+    )
+    broken = test.require_passed(exclude_broken=options.exclude_broken)
+    reasons = {failure.sample_id: str(failure) for failure in reversed(test.failures)}
+    excluded = [
+        {
+            "sample_id": item.sample.sample_id,
+            "example_id": item.sample.trace.id,
+            "turn_index": item.sample.turn_index,
+            "dataset": item.sample.dataset,
+            "reason": reasons[item.sample.sample_id],
+        }
+        for item in prepared
+        if item.sample.sample_id in broken
+    ]
+    kept = [item for item in prepared if item.sample.sample_id not in broken]
+    if excluded and not kept:
+        raise UserError(
+            f"none of the {len(excluded)} samples can be judged, such as {excluded[0]['reason']}",
+            fix="correct the data",
+        )
+    return kept, excluded
+
+
+def _as_graded(sample: EvalSample) -> EvalSample:
+    """Where only the prompt was rendered there is no right text, but there are right calls."""
+    rendered = sample.turn is not None and sample.turn.completion_ids
+    return sample if rendered else replace(sample, turn=None)
 
 
 def _generate(
-    model: Any,
-    tokenizer: Any,
-    requests: Sequence[Request],
-    options: GenerationOptions,
-    on_progress: Callable[[int, int], None] | None,
-) -> list[Generation | str]:
-    """A generation, or the reason it failed, for each request."""
-    engine = pick_engine(model, options.do_sample)
-    pad = getattr(tokenizer, "pad_token_id", None)
-    pad = getattr(tokenizer, "eos_token_id", None) if pad is None else pad
+    source: OutputSource,
+    tasks: Sequence[Task],
+    evaluation: Evaluation,
+    log: OutputLog | None,
+    on_progress: Progress | None,
+) -> dict[Key, Output]:
+    """The output of every task; those of the log are not asked for again."""
+    done: dict[Key, Output] = {}
+    todo: list[Task] = []
+    for task in tasks:
+        there = None if log is None else log.outputs.get(task.key)
+        if task.item.skip_reason is not None:
+            done[task.key] = _skipped(task, task.item.skip_reason)
+        elif there is None:
+            todo.append(task)
+        else:
+            _check_same(task, there, log)
+            done[task.key] = there
+            evaluation.reused += 1
+    total = evaluation.reused + len(todo)
 
-    def call(some: Sequence[Request]) -> list[Generation]:
-        return engine(
-            model,
-            some,
-            stop_ids=options.stop_ids,
-            max_new_tokens=options.max_new_tokens,
-            pad_token_id=0 if pad is None else int(pad),
-            do_sample=options.do_sample,
-            on_progress=on_progress if len(some) > 1 else None,
-        )
-
-    if engine is generate_greedy:  # the others take one prompt at a time anyway
-        try:
-            return list(call(requests))
-        except Exception as error:
-            if isinstance(error, torch.cuda.OutOfMemoryError) and options.raise_on_cuda_oom:
-                raise
-            logger.warning("generating a batch failed (%s); trying its samples one by one", error)
-    outcomes: list[Generation | str] = []
-    for i, request in enumerate(requests):
+    def keep(output: Output) -> None:
+        if log is not None:
+            log.append(output)
+        done[output.key] = output
+        evaluation.generated += output.skip_reason is None
         if on_progress is not None:
-            on_progress(i, len(requests))
-        try:
-            outcomes += call([request])
-        except Exception as error:
-            oom = isinstance(error, torch.cuda.OutOfMemoryError)
-            if oom and options.raise_on_cuda_oom:
-                raise
-            outcomes.append("out_of_memory" if oom else f"generate_error_{type(error).__name__}")
-    return outcomes
+            on_progress(len(done) - (len(tasks) - total), total)
+
+    start = time.perf_counter()
+    try:
+        if todo:
+            source(todo, keep)
+    finally:
+        evaluation.seconds = time.perf_counter() - start
+        if log is not None:
+            log.note_run(
+                reused=evaluation.reused,
+                generated=evaluation.generated,
+                seconds=round(evaluation.seconds, 3),
+                torn_lines=log.torn,
+            )
+    return done
 
 
-def _scored(
-    item: Prepared, generation: Generation, tokenizer: Any, options: GenerationOptions
-) -> Record:
-    sample = item.sample
-    tools = sample.trace.to_openai().get("tools")
-    ids = list(generation.token_ids)
-    text = tokenizer.decode(ids, skip_special_tokens=False)
-    truth = ground_truth_calls(sample.trace, sample.turn_index)
-    known = None if tools is None else [*tools, *_undeclared(truth, tools)]
-    calls = parse_turn(text, format=options.call_format, tools=known).calls
-    score = score_turn(calls, truth, tools=tools)
-    return {
-        **_about(item),
-        "text": text,
-        "token_ids": ids,
-        "calls": [
-            {"name": c.name, "arguments": c.arguments, "status": c.status, "raw": c.raw}
-            for c in calls
-        ],
-        "finish_reason": generation.finish_reason,
-        "skip_reason": None,
-        "teacher_forced_exact": generation.teacher_forced_exact,
-        "verdict": asdict(score),
-    }
+def _skipped(task: Task, reason: str) -> Output:
+    sample = task.item.sample
+    return Output(
+        sample.dataset,
+        sample.sample_id,
+        task.repeat,
+        task.prompt_id,
+        finish_reason="skipped",
+        skip_reason=reason,
+    )
 
 
-def _undeclared(truth: Sequence[Record], tools: Sequence[Record]) -> list[Record]:
-    """Tools that the ground truth calls and the row does not list: not the model's fault."""
-    listed = {tool["function"]["name"] for tool in tools}
-    return [{"name": call["name"]} for call in truth if call["name"] not in listed]
-
-
-def _skipped(item: Prepared, reason: str) -> Record:
-    verdict = {"correct": False, "outcome": "skipped", "reasons": [reason], "scores": {}}
-    return {
-        **_about(item),
-        "text": "",
-        "token_ids": [],
-        "calls": [],
-        "finish_reason": "skipped",
-        "skip_reason": reason,
-        "teacher_forced_exact": None,
-        "verdict": verdict,
-    }
-
-
-def _about(item: Prepared) -> Record:
-    sample = item.sample
-    public = trace_sample(sample.trace, sample.turn_index)
-    turn_text = None if sample.turn is None else sample.turn.completion_text
-    return {
-        "sample_id": sample.sample_id,
-        "example_id": public["example_id"],
-        "turn_index": public["turn_index"],
-        "group": sample.trace.group,
-        "dataset": sample.dataset,
-        "kind": "call" if sample.calls_tools else "abstain",
-        "prompt_id": sample.prompt_id,
-        "prompt_tokens": len(item.prompt_ids or ()),
-        "prompt_messages": public["prompt_messages"],
-        "tools": public["tools"],
-        "gt_tool_calls": public["gt_tool_calls"],
-        "gt_text": turn_text or (sample.trace.messages[sample.turn_index].content or ""),
-    }
-
-
-def summarise(records: Sequence[Record], *, prefix: str = "tool_call") -> dict[str, float]:
-    """Metrics of the main set under `prefix/…`, of every other set under `prefix/SET/…`."""
-    metrics = aggregate([r for r in records if r["dataset"] == HELD_OUT], prefix=prefix)
-    for name in sorted({r["dataset"] for r in records} - {HELD_OUT}):
-        metrics |= aggregate(
-            [r for r in records if r["dataset"] == name], prefix=f"{prefix}/{name}"
-        )
-    return metrics
-
-
-def evaluation_metrics(
-    records: Sequence[Record], *, model_name: str, prefix: str = "tool_call"
-) -> dict[str, Any]:
-    """The object of metrics.json: who was scored on how much, and every metric."""
-    main = [r for r in records if r["dataset"] == HELD_OUT]
-    return {
-        "model": model_name,
-        "n_samples": len(main),
-        "n_traces": len({r["example_id"] for r in main}),
-        **summarise(records, prefix=prefix),
-    }
-
-
-def write_evaluation(
-    directory: Path, records: Sequence[Record], *, model_name: str, prefix: str = "tool_call"
-) -> dict[str, Any]:
-    """Write `samples.jsonl` and `metrics.json` (each replaced in one step); return the metrics."""
-    directory.mkdir(parents=True, exist_ok=True)
-    metrics = evaluation_metrics(records, model_name=model_name, prefix=prefix)
-    lines = [json.dumps(record, ensure_ascii=False) for record in records]
-    _replace(directory / "samples.jsonl", "".join(line + "\n" for line in lines))
-    _replace(directory / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    return metrics
-
-
-def _replace(path: Path, text: str) -> None:
-    staged = path.with_name(f".{path.name}.staged")
-    staged.write_text(text, encoding="utf-8", errors="surrogatepass")
-    os.replace(staged, path)
+def _check_same(task: Task, output: Output, log: OutputLog | None) -> None:
+    """An id of the data's own may come with another prompt, or be judged by another answer."""
+    other_draft = output.draft_id is not None and output.draft_id != task.item.draft_id
+    if output.prompt_id == task.prompt_id and not other_draft:
+        return
+    what = "ground truth" if other_draft else "prompt"
+    where = "" if log is None else f"{log.directory}: "
+    raise UserError(
+        f"{where}sample {output.sample_id} has another {what} now than when it was generated",
+        fix="choose another --out, or give --overwrite to lose those outputs",
+    )

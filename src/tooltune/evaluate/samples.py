@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 from tooltune.render.turns import RenderedTrace
 from tooltune.render.types import Turn
+from tooltune.toolcalls.truth import GroundTruth
+from tooltune.traces.frozen import thaw
 from tooltune.traces.load import load_traces, require_rows
 from tooltune.traces.types import Trace
 
@@ -18,9 +19,12 @@ HELD_OUT = "held_out"  # the name of the main evaluation set; others are reporte
 
 @dataclass(frozen=True, slots=True)
 class EvalSample:
-    """One turn to generate: its trace, message index, rendered turn (if any), and set's name.
+    """One turn to generate: what stands before it, what is right, and the set it belongs to.
 
-    `turn` is None where the row could not be rendered; `skip_reason` then says why.
+    The first `turn_index` messages of `trace`, and its tools, are the prompt. `turn` is the turn
+    rendered for one model: None where nothing was rendered, and then `skip_reason` says why, if
+    that is a fault. `own_truth` is the ground truth of a sample that does not take it from the
+    trace's message at `turn_index`, which such a trace need not have.
     """
 
     trace: Trace
@@ -28,6 +32,7 @@ class EvalSample:
     turn: Turn | None
     dataset: str = HELD_OUT
     skip_reason: str | None = None
+    own_truth: GroundTruth | None = None
 
     @property
     def sample_id(self) -> str:
@@ -35,12 +40,41 @@ class EvalSample:
 
     @property
     def calls_tools(self) -> bool:
+        if self.own_truth is not None:
+            return self.own_truth.should_call
         return bool(self.trace.messages[self.turn_index].tool_calls)
 
     @property
-    def prompt_id(self) -> str:
-        ids = () if self.turn is None else self.turn.prompt_ids
-        return hashlib.sha256(repr(ids).encode()).hexdigest()[:16]
+    def gt_calls(self) -> list[dict[str, Any]]:
+        """The ground-truth calls, `[{"name", "arguments"}]`; empty if the turn should not call."""
+        if self.own_truth is not None:
+            return self.own_truth.to_calls()
+        return ground_truth_calls(self.trace, self.turn_index)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the request that the data gave (`REQUEST_SETTINGS`)."""
+        settings: dict[str, Any] = thaw(self.trace.settings)
+        return settings
+
+    @property
+    def gt_text(self) -> str:
+        """The right turn as the template writes it, else what its message says."""
+        if self.turn is not None and self.turn.completion_text:
+            return self.turn.completion_text
+        message = self.trace.messages[self.turn_index : self.turn_index + 1]
+        return (message[0].content or "") if message else ""
+
+    def public(self) -> dict[str, Any]:
+        """The dictionary form that `make_agent_chat_eval_samples` describes."""
+        row = self.trace.to_openai()
+        return {
+            "prompt_messages": row["messages"][: self.turn_index],
+            "tools": row.get("tools"),
+            "gt_tool_calls": self.gt_calls,
+            "example_id": self.trace.id,
+            "turn_index": self.turn_index,
+        }
 
 
 def should_abstain(trace: Trace, index: int) -> bool:
@@ -137,20 +171,8 @@ def make_agent_chat_eval_samples(
     )
     require_rows(traces)
     samples = [
-        trace_sample(trace, i)
+        EvalSample(trace, i, None).public()
         for trace in traces
         for i in sample_turns(trace, include_abstain=include_abstain)
     ]
     return samples[:max_eval_samples]
-
-
-def trace_sample(trace: Trace, index: int) -> dict[str, Any]:
-    """The public dictionary form of one turn of a trace."""
-    row = trace.to_openai()
-    return {
-        "prompt_messages": row["messages"][:index],
-        "tools": row.get("tools"),
-        "gt_tool_calls": ground_truth_calls(trace, index),
-        "example_id": trace.id,
-        "turn_index": index,
-    }

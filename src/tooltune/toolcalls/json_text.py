@@ -41,6 +41,8 @@ class InvalidJSON(ValueError):
 
 def skip_space(text: str, start: int, end: int) -> int:
     """The first index from `start` on that holds no white space (`end` where there is none)."""
+    if start < end and not text[start].isspace():
+        return start  # most often
     match = _SPACE.match(text, start, end)
     assert match is not None
     return match.end()

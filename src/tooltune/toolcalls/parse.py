@@ -3,12 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from tooltune.errors import UserError
-from tooltune.toolcalls.formats import bare_json, harmony, hermes, llama3, mistral
-from tooltune.toolcalls.scan import NO_SCHEMAS, Format, Schemas, text_outside_calls
+from tooltune.toolcalls.detect import detect
+from tooltune.toolcalls.formats import (
+    atem,
+    bare_json,
+    cohere,
+    deepseek,
+    deepseek_v3_2,
+    functiongemma,
+    gemma3,
+    gemma4,
+    glm,
+    granite3,
+    harmony,
+    hermes,
+    kimi_k2,
+    lfm2,
+    llama3,
+    minimax_m2,
+    mistral,
+    nemotron_nano_v2,
+    olmo3,
+    phi4_mini,
+    pythonic,
+    qwen3_xml,
+    xlam,
+)
+from tooltune.toolcalls.recover import OTHER_FAMILY, mend
+from tooltune.toolcalls.scan import NO_SCHEMAS, Format, Schemas
 from tooltune.toolcalls.tools import Tools, tool_schemas
 from tooltune.toolcalls.types import ParsedToolCall, ParsedTurn
+
+Mode = Literal["strict", "recover"]
 
 FORMATS: dict[str, Format] = {
     "hermes": hermes.FORMAT,
@@ -16,32 +45,66 @@ FORMATS: dict[str, Format] = {
     "mistral": mistral.FORMAT,
     "harmony": harmony.FORMAT,
     "bare_json": bare_json.FORMAT,
+    "qwen3_xml": qwen3_xml.FORMAT,
+    "glm": glm.FORMAT,
+    "minimax_m2": minimax_m2.FORMAT,
+    "deepseek_v3_2": deepseek_v3_2.FORMAT,
+    "atem": atem.FORMAT,
+    "pythonic": pythonic.FORMAT,
+    "lfm2": lfm2.FORMAT,
+    "olmo3": olmo3.FORMAT,
+    "gemma3": gemma3.FORMAT,
+    "functiongemma": functiongemma.FORMAT,
+    "gemma4": gemma4.FORMAT,
+    "deepseek_v3": deepseek.V3_FORMAT,
+    "deepseek_v3_1": deepseek.V3_1_FORMAT,
+    "kimi_k2": kimi_k2.FORMAT,
+    "phi4_mini": phi4_mini.FORMAT,
+    "granite3": granite3.FORMAT,
+    "cohere": cohere.FORMAT,
+    "nemotron_nano_v2": nemotron_nano_v2.FORMAT,
+    "xlam": xlam.FORMAT,
 }
 
 
 def parse_tool_calls(
-    text: str, format: str | None = None, tools: Tools | None = None
+    text: str,
+    format: str | None = None,
+    tools: Tools | None = None,
+    mode: Mode = "strict",
 ) -> list[ParsedToolCall]:
     """Every attempt at a tool call in `text`, in order, one record each.
 
     Decode with special tokens kept, or the markers of most families vanish. Calls inside
     reasoning are prose and not reported. See `parse_turn` for the arguments.
     """
-    return list(parse_turn(text, format, tools).calls)
+    return list(parse_turn(text, format, tools, mode).calls)
 
 
-def parse_turn(text: str, format: str | None = None, tools: Tools | None = None) -> ParsedTurn:
+def parse_turn(
+    text: str,
+    format: str | None = None,
+    tools: Tools | None = None,
+    mode: Mode = "strict",
+) -> ParsedTurn:
     """Take a generated turn apart into reasoning, content and calls.
 
     `format` is a name in `FORMATS`; `None` lets the markers decide, and reads bare JSON objects
-    where no marked call is found. With `tools` (OpenAI dictionaries, wrapped or bare, or
+    where no marked call is found (`detect`). Under the mode `strict` a call is what the family's
+    syntax says; `recover` also reads attempts whose meaning is plain though their syntax is
+    broken, and calls in another family's syntax where there are none in `format`'s; what was
+    mended stands in the call's `repairs`. With `tools` (OpenAI dictionaries, wrapped or bare, or
     `Tool`s), a well-formed call of any other name has the status `unknown_tool`.
 
-    No text makes it raise, and time is linear in the text. Raises `UserError` for a format that
-    does not exist and for a tool without a name.
+    No text makes it raise, and time is linear in the text. Raises `UserError` for a format or a
+    mode that does not exist and for a tool without a name.
     """
     known = NO_SCHEMAS if tools is None else tool_schemas(tools)
-    turn = _detect(text, known) if format is None else _format(format).parse(text, known)
+    turn = detect(text, known, FORMATS) if format is None else _format(format).parse(text, known)
+    if mode == "recover":
+        turn = _recovered(text, turn, known)
+    elif mode != "strict":
+        raise UserError(f"unknown mode {mode!r}", fix="use strict or recover")
     if tools is None:
         return turn
     calls = tuple(
@@ -62,26 +125,17 @@ def _format(name: str) -> Format:
     return FORMATS[name]
 
 
-def _detect(text: str, schemas: Schemas) -> ParsedTurn:
-    """Read `text` by the family whose markers it shows.
-
-    Markers inside a bare call's own strings show nothing. Where several families' markers occur,
-    the harmony header that stands first decides, else the call that stands first.
-    """
-    if not any(marker in text for known in FORMATS.values() for marker in known.markers):
-        return _bare(text)
-    outside = text_outside_calls(text, bare_json.parse(text))
-    first_marks = {
-        known.name: min(outside.find(marker) for marker in known.markers if marker in outside)
-        for known in FORMATS.values()
-        if any(marker in outside for marker in known.markers)
-    }
-    if first_marks and min(first_marks, key=first_marks.__getitem__) == "harmony":
-        return harmony.parse(text)
-    turns = [turn for name in first_marks if (turn := FORMATS[name].parse(text, schemas)).calls]
-    return min(turns, key=lambda turn: turn.calls[0].span) if turns else _bare(text)
-
-
-def _bare(text: str) -> ParsedTurn:
-    turn = bare_json.parse(text)
-    return turn if turn.calls else replace(turn, format=None)
+def _recovered(text: str, turn: ParsedTurn, schemas: Schemas) -> ParsedTurn:
+    if turn.format is not None:
+        turn = mend(text, turn, FORMATS[turn.format])
+    if turn.calls:
+        return turn
+    other = detect(text, schemas, FORMATS)
+    if not other.calls or other.format is None:
+        return turn
+    mended = mend(text, other, FORMATS[other.format])
+    calls = tuple(
+        replace(call, repairs=(OTHER_FAMILY, *call.repairs)) if call.status == "ok" else call
+        for call in mended.calls
+    )
+    return replace(mended, calls=calls)

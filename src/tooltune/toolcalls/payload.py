@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 from tooltune.toolcalls.json_text import (
     InvalidJSON,
@@ -16,6 +17,9 @@ from tooltune.toolcalls.json_text import (
 from tooltune.toolcalls.scan import Attempt
 from tooltune.toolcalls.types import Status
 
+Interpret: TypeAlias = Callable[[str, int, int], Attempt]
+"""Reads the whole JSON value `text[start:end]` as a call."""
+
 
 class Payload(NamedTuple):
     """The attempts read, the index after them, and whether the JSON ended well."""
@@ -25,23 +29,33 @@ class Payload(NamedTuple):
     whole: bool
 
 
-def read_payload(text: str, start: int, end: int, resync: re.Pattern[str]) -> Payload:
+def read_payload(
+    text: str,
+    start: int,
+    end: int,
+    resync: re.Pattern[str],
+    interpret: Interpret | None = None,
+) -> Payload:
     """Read one object or a list of objects from `start` (white space skipped).
 
     Broken JSON ends where `resync` next matches, or at `end`: the literal next marker, so that
     one bad call does not swallow those behind it. No attempt at all where something else begins.
+    `interpret` reads each object; by default `as_object`.
     """
+    interpret = interpret or as_object
     pos = skip_space(text, start, end)
     if pos == end:
         return Payload([Attempt(pos, end, status="unclosed")], end, False)
     if text.startswith("{", pos, end):
-        return _read_object(text, pos, end, resync)
+        return _read_object(text, pos, end, resync, interpret)
     if text.startswith("[", pos, end):
-        return _read_list(text, pos, end, resync)
+        return _read_list(text, pos, end, resync, interpret)
     return Payload([], pos, False)
 
 
-def _read_object(text: str, start: int, end: int, resync: re.Pattern[str]) -> Payload:
+def _read_object(
+    text: str, start: int, end: int, resync: re.Pattern[str], interpret: Interpret
+) -> Payload:
     after, whole = scan_json(text, start, end)
     if not whole:
         attempt = broken(text, start, after, end, resync)
@@ -49,7 +63,9 @@ def _read_object(text: str, start: int, end: int, resync: re.Pattern[str]) -> Pa
     return Payload([interpret(text, start, after)], after, True)
 
 
-def _read_list(text: str, start: int, end: int, resync: re.Pattern[str]) -> Payload:
+def _read_list(
+    text: str, start: int, end: int, resync: re.Pattern[str], interpret: Interpret
+) -> Payload:
     attempts: list[Attempt] = []
     pos = skip_space(text, start + 1, end)
     while not text.startswith("]", pos, end):
@@ -76,11 +92,11 @@ def broken(text: str, start: int, failure: int, end: int, resync: re.Pattern[str
     """The attempt at `start` whose JSON grammar broke at index `failure`.
 
     It is `unclosed` if it was fine up to the end of the text or the next call, else
-    `invalid_json`.
+    `invalid_json`. A match of `resync` closes the call if it is of its group `close` or `</…`.
     """
     mark = resync.search(text, start, end)
     stop = mark.start() if mark else end
-    closed = mark is not None and mark[0].startswith("</")
+    closed = mark is not None and (mark.lastgroup == "close" or mark[0].startswith("</"))
     unclosed = not closed and is_truncated(text, failure, stop)
     return Attempt(start, stop, status="unclosed" if unclosed else "invalid_json")
 
@@ -100,7 +116,7 @@ def spoil_last(attempts: list[Attempt], status: Status) -> list[Attempt]:
     return attempts
 
 
-def interpret(text: str, start: int, end: int) -> Attempt:
+def as_object(text: str, start: int, end: int) -> Attempt:
     """Read the whole JSON value `text[start:end]` as a call."""
     try:
         value = read_scanned(text[start:end])

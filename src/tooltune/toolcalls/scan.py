@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from tooltune.toolcalls.types import ParsedToolCall, ParsedTurn, Status
 
@@ -24,17 +24,29 @@ CONTROL_TOKENS = (
     "<|end_of_text|>",
     "<|eot_id|>",
     "<|eom_id|>",
+    "<|eom|>",
+    "[e~[",
     "<|end|>",
     "<|call|>",
     "<|return|>",
     "<end_of_turn>",
     "<end_of_utterance>",
     "<turn|>",
+    "<|tool_response>",
+    "<start_function_response>",
+    "<|eom|>",
     "<|eot|>",
     "<eos>",
     "</s>",
     "<|END_OF_TURN_TOKEN|>",
     "<｜end▁of▁sentence｜>",
+    "<｜▁pad▁｜>",
+    "<SPECIAL_12>",
+    "[EOS]",
+    "[PAD]",
+    "<EOS_TOKEN>",
+    "<PAD>",
+    "<|finetune_right_pad_id|>",
     "<|user|>",
     "<|observation|>",
     "<pad>",
@@ -68,12 +80,15 @@ class Format(NamedTuple):
     """A call syntax: `markers` are strings one of which every text with a call contains.
 
     `parse(text, schemas)` takes a turn apart; syntaxes that write values without their types
-    (XML) type them by the schema of the tool that is called, and others need none.
+    (XML) type them by the schema of the tool that is called, and others need none. `payload` is
+    what the JSON object in an attempt is: the whole `call`, its `arguments`, or None where a
+    call is not written in JSON.
     """
 
     name: str
     markers: tuple[str, ...]
     parse: Callable[[str, Schemas], ParsedTurn]
+    payload: Literal["call", "arguments"] | None = "call"
 
 
 def scan_turn(
@@ -118,7 +133,7 @@ def scan_turn(
             found, resume = read(text, start, end)
             content.append(text[pos : start if found else resume])
             if len(found) == 1:
-                found = [found[0]._replace(start=start, end=resume)]
+                found = [Attempt(start, resume, *found[0][2:])]
             attempts.extend(found)
         pos = resume
     content.append(text[pos:end])
@@ -134,15 +149,8 @@ def make_turn(
 ) -> ParsedTurn:
     """Put the pieces of a turn together; blank reasoning is none."""
     calls = tuple(
-        ParsedToolCall(
-            name=attempt.name,
-            arguments=attempt.arguments or {},
-            arguments_valid_json=attempt.valid_json,
-            raw=text[attempt.start : attempt.end],
-            status=attempt.status,
-            span=(attempt.start, attempt.end),
-        )
-        for attempt in attempts
+        ParsedToolCall(name, arguments or {}, valid_json, text[start:end], status, (start, end))
+        for start, end, name, arguments, valid_json, status in attempts
     )
     thoughts = "\n".join(part.strip() for part in reasoning).strip()
     return ParsedTurn(thoughts or None, "".join(content).strip(), calls, name)

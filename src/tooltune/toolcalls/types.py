@@ -14,7 +14,9 @@ class ParsedToolCall:
 
     `arguments` is `{}` unless they parsed to an object (`arguments_valid_json`).
     `raw` is the text of the attempt, `span` its character offsets in the parsed text.
-    `status` is `"ok"` only for a call that an agent could execute.
+    `status` is `"ok"` only for a call that an agent could execute. `repairs` names what the mode
+    `recover` mended to make it so (`toolcalls/recover.py`, `tolerant_json.REPAIRS`); none in
+    `strict`.
     """
 
     name: str | None
@@ -23,6 +25,7 @@ class ParsedToolCall:
     raw: str = ""
     status: Status = "ok"
     span: tuple[int, int] = (0, 0)
+    repairs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,8 @@ import torch
 
 from tooltune.config.schema import Config
 from tooltune.evaluate.prepare import prepare_samples
-from tooltune.evaluate.run import (
-    GenerationOptions,
-    Record,
-    generation_stop_ids,
-    run_samples,
-    write_evaluation,
-)
+from tooltune.evaluate.results import write_evaluation
+from tooltune.evaluate.run import EvalOptions, evaluate_model
 from tooltune.models.load import load_model
 from tooltune.train.batches import MicroBatch
 from tooltune.train.data import RunData
@@ -51,17 +46,16 @@ def evaluate_tool_calls(
     """Generate every sample of the run and write `samples.jsonl` and `metrics.json`.
 
     `say` is told of the progress, now and then. Returns the `tool_call/*` metrics.
+
+    Raises: UserError for a sample that cannot be judged, before anything is generated.
     """
     settings = config.tool_call_eval
     prepared = prepare_samples(data.samples, max_prompt_tokens=settings.max_prompt_tokens)
-    options = GenerationOptions(
-        max_new_tokens=settings.max_new_tokens,
-        stop_ids=generation_stop_ids(tokenizer, model, data.renderer.stop_ids),
-        call_format=data.renderer.profile.call_format,
+    options = EvalOptions(max_new_tokens=settings.max_new_tokens)
+    done = evaluate_model(
+        model, tokenizer, data.renderer, prepared, options, on_progress=_Quarters(say)
     )
-    progress = _Quarters(say)
-    records: list[Record] = run_samples(model, tokenizer, prepared, options, progress)
-    metrics = write_evaluation(directory, records, model_name=name)
+    metrics = write_evaluation(directory, done.records, model_name=name)
     return {key: value for key, value in metrics.items() if key.startswith("tool_call/")}
 
 

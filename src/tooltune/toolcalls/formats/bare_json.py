@@ -39,8 +39,11 @@ def parse(text: str, schemas: Schemas = NO_SCHEMAS) -> ParsedTurn:
     return parse_as(text, "bare_json")
 
 
-def parse_as(text: str, name: str) -> ParsedTurn:
-    """`parse` for a family that also writes its calls bare; `name` is that family's."""
+def parse_as(text: str, name: str, separator: re.Pattern[str] | None = None) -> ParsedTurn:
+    """`parse` for a family that also writes its calls bare; `name` is that family's.
+
+    What `separator` matches behind a call belongs to the call and not to the content.
+    """
     budget = _SECOND_LOOKS
 
     def read(text: str, start: int, end: int) -> Reading:
@@ -48,7 +51,8 @@ def parse_as(text: str, name: str) -> ParsedTurn:
         after, whole = scan_json(text, start, end)
         if whole:
             attempt = _judge(text, start, after)
-            return Reading([attempt] if attempt else [], after)
+            parted = separator.match(text, after, end) if attempt and separator else None
+            return Reading([attempt] if attempt else [], parted.end() if parted else after)
         head = _CALL_HEAD.match(text, start, end)
         if head is not None:
             return _broken(text, start, after, end)

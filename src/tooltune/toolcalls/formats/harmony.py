@@ -2,8 +2,12 @@
 `<|channel|>commentary to=functions.NAME <|constrain|>json<|message|>{…}<|call|>`.
 
 The recipient may stand before or after the channel, and in the role part
-(`<|start|>assistant to=functions.NAME<|channel|>…`). The `analysis` channel is reasoning, all
-other messages without a recipient are content.
+(`<|start|>assistant to=functions.NAME<|channel|>…`). It makes a message a call in every channel:
+gpt-oss calls functions in `analysis` too. Without one the `analysis` channel is reasoning, and all
+other messages are content; so is a message to the assistant (a tool result that was made up).
+
+The names of built-in tools keep their form (`python`, `browser.search`). The body of `python` is
+code: an attempt with its name that is `malformed`, for it has no arguments that a trace could hold.
 https://cookbook.openai.com/articles/openai-harmony
 """
 
@@ -11,15 +15,16 @@ from __future__ import annotations
 
 import re
 
-from tooltune.toolcalls.json_text import InvalidJSON, read_scanned, scan_json
+from tooltune.toolcalls.json_text import InvalidJSON, read_scanned, scan_json, skip_space
 from tooltune.toolcalls.payload import as_arguments, broken
 from tooltune.toolcalls.scan import NO_SCHEMAS, Attempt, Format, Schemas, make_turn, turn_end
-from tooltune.toolcalls.types import ParsedTurn
+from tooltune.toolcalls.types import ParsedTurn, Status
 
 _START = "<|start|>"
-_BODY_END = re.compile(r"<\|(?:start|end|call|return|channel)\|>")
+_BODY_END = re.compile(r"<\|(?:start|channel)\|>|(?P<close><\|(?:end|call|return)\|>)")
 _HEADER_END = re.compile(r"<\|(?:message|end|call|return|start)\|>")
-_RECIPIENT = re.compile(r"\bto=([^\s<]*+)")
+_RECIPIENT = re.compile(r"\bto=(?!(?:assistant|user)(?:[\s<]|\Z))([^\s<]*+)")
+_FUNCTIONS = "functions."
 _CHANNEL = re.compile(r"<\|channel\|>\s*+([a-z]*+)")
 _IN_HEADER = re.compile(r"\A\s*+(?:<\|start\|>|<\|channel\|>|to=|assistant\b)")
 
@@ -29,7 +34,7 @@ def parse(text: str, schemas: Schemas = NO_SCHEMAS) -> ParsedTurn:
 
     Text that begins with no header is the body of a message whose header the prompt held: content.
     """
-    end = turn_end(text)
+    end = _skip_terminator(text, turn_end(text), len(text))
     content: list[str] = []
     reasoning: list[str] = []
     attempts: list[Attempt] = []
@@ -64,15 +69,17 @@ def parse(text: str, schemas: Schemas = NO_SCHEMAS) -> ParsedTurn:
 
 
 def _read_call(text: str, start: int, recipient: str, body: int, end: int) -> Attempt:
-    name = recipient.removeprefix("functions.") or None
+    name = recipient.removeprefix(_FUNCTIONS) or None
     after, whole = scan_json(text, body, end)
     stop = _body_end(text, after if whole else body, end)
     resume = _skip_terminator(text, stop, end)
-    if not whole:
-        attempt = broken(text, body, after, end, _BODY_END)
-        return attempt._replace(start=start, end=resume, name=name)
-    if text[after:stop].strip():
-        return Attempt(start, resume, name, status="invalid_json")
+    if not whole or text[after:stop].strip():
+        wrong: Status = "invalid_json"
+        if not recipient.startswith(_FUNCTIONS):
+            wrong = "unclosed" if resume == end == stop else "malformed"
+        elif not whole:
+            wrong = broken(text, body, after, end, _BODY_END).status
+        return Attempt(start, resume, name, status=wrong)
     try:
         arguments, status = as_arguments(read_scanned(text[body:after]))
     except InvalidJSON:
@@ -88,8 +95,8 @@ def _body_end(text: str, start: int, end: int) -> int:
 
 
 def _skip_terminator(text: str, pos: int, end: int) -> int:
-    mark = _BODY_END.match(text, pos, end)
-    return mark.end() if mark and mark[0] not in (_START, "<|channel|>") else pos
+    mark = _BODY_END.match(text, skip_space(text, pos, end), end)
+    return mark.end() if mark and mark.lastgroup == "close" else pos
 
 
-FORMAT = Format("harmony", ("<|channel|>", "<|message|>"), parse)
+FORMAT = Format("harmony", ("<|channel|>", "<|message|>"), parse, payload="arguments")

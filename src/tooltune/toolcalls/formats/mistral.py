@@ -1,6 +1,8 @@
-"""Mistral calls: `[TOOL_CALLS][{"name": …, "arguments": {…}}, …]`, or, from tokenizer v11 on,
-`[TOOL_CALLS]name[ARGS]{…}` once a call (v11 has `[CALL_ID]…` in between).
+"""Mistral calls: `[TOOL_CALLS][{"name": …, "arguments": {…}}, …]` (tokenizers v3 and v7), or, once
+a call, `[TOOL_CALLS]name[CALL_ID]id[ARGS]{…}` (v11) and `[TOOL_CALLS]name[ARGS]{…}` (v13 on).
 
+Reasoning stands between `[THINK]` and `[/THINK]`, or in think tags (Magistral with v11).
+https://github.com/mistralai/mistral-common (tokens/tokenizers/instruct.py)
 https://docs.mistral.ai/cookbooks/concept-deep-dive-tokenization-tool_calling
 """
 
@@ -8,44 +10,35 @@ from __future__ import annotations
 
 import re
 
-from tooltune.toolcalls.json_text import InvalidJSON, read_scanned, scan_json
-from tooltune.toolcalls.payload import as_arguments, broken, read_payload
-from tooltune.toolcalls.scan import NO_SCHEMAS, Attempt, Format, Reading, Schemas, scan_turn
+from tooltune.toolcalls.marked import Marks, first_think, read_arguments, read_calls
+from tooltune.toolcalls.scan import NO_SCHEMAS, THINK, Format, Reading, Schemas, scan_turn
 from tooltune.toolcalls.types import ParsedTurn
 
 _OPEN = "[TOOL_CALLS]"
-_NEXT_MARK = re.compile(r"\[TOOL_CALLS\]|</think>")
+_THINK = ("[THINK]", "[/THINK]")
 _NAMED = re.compile(
-    r"\[TOOL_CALLS\]\s*+([^\s\[\]{}]++)\s*+(?:\[CALL_ID\][^\s\[\]{}]*+)?(?:\[ARGS\])?\s*+(?=\{|\Z)"
+    r"\[TOOL_CALLS\]\s*+(?:([^\s\[\]{}]*+)\s*+(?:\[CALL_ID\][^\s\[\]{}]*+)?+\[ARGS\]"
+    r"|([^\s\[\]{}]++)\s*+(?:\[CALL_ID\][^\s\[\]{}]*+)?+(?=\{|\Z))"
+)
+_MARKS = Marks(
+    close=re.compile(""),
+    marks=re.compile(r"\[TOOL_CALLS\]|</think>|\[/THINK\]"),
+    close_required=False,
 )
 
 
 def parse(text: str, schemas: Schemas = NO_SCHEMAS) -> ParsedTurn:
     """Take a turn apart. Never raises; linear time."""
-    return scan_turn(text, re.escape(_OPEN), _read, "mistral")
+    think = first_think(text, THINK, _THINK)
+    return scan_turn(text, re.escape(_OPEN), _read, "mistral", think=think)
 
 
 def _read(text: str, start: int, end: int) -> Reading:
     if named := _NAMED.match(text, start, end):
-        attempt = _read_named(text, named, end)
+        name = named[1] or named[2] or None
+        attempt = read_arguments(text, start, name, named.end(), end, _MARKS)
         return Reading([attempt], attempt.end)
-    payload = read_payload(text, start + len(_OPEN), end, _NEXT_MARK)
-    if payload.attempts:
-        return Reading(payload.attempts, payload.end)
-    mark = _NEXT_MARK.search(text, payload.end, end)
-    return Reading([Attempt(start, start)], mark.start() if mark else end)
+    return read_calls(text, start, start + len(_OPEN), end, _MARKS)
 
 
-def _read_named(text: str, named: re.Match[str], end: int) -> Attempt:
-    name, start = named[1], named.end()
-    after, whole = scan_json(text, start, end)
-    if not whole:
-        return broken(text, start, after, end, _NEXT_MARK)._replace(name=name)
-    try:
-        arguments, status = as_arguments(read_scanned(text[start:after]))
-    except InvalidJSON:
-        return Attempt(start, after, name, status="invalid_json")
-    return Attempt(start, after, name, arguments or {}, arguments is not None, status)
-
-
-FORMAT = Format("mistral", (_OPEN,), parse)
+FORMAT = Format("mistral", (_OPEN,), parse, payload="arguments")
