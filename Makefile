@@ -4,7 +4,7 @@
 #   make test-slow   the tests that take longer
 #   make check       ruff, mypy, import-linter
 #   make templates   what stock chat templates do with rows (writes docs/templates.md)
-#   make fuzz        fuzz every reader;  SECONDS=600 is how long
+#   make fuzz        fuzz every reader and parser;  SECONDS=600 is how long for each
 #   make clean       remove .venv, build outputs and runs/
 
 PYTHON ?= python3
@@ -44,6 +44,7 @@ templates: $(DEV)
 fuzz: $(DEV)
 	@$(PIP) -e '.[fuzz]'
 	$(BIN)/python -m tests.fuzz.readers --seconds $(SECONDS)
+	$(BIN)/python -m tests.fuzz.parsers --seconds $(SECONDS)
 
 install: $(DEV)
 

@@ -69,15 +69,47 @@ def say_how_it_went(done: Evaluation) -> None:
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
+    """A line for each metric, a column for each set; of a single set with the 95 % interval."""
     console.print(
         f"{many(metrics['n_samples'], 'turn')} of {many(metrics['n_traces'], 'trace')}, "
         f"{escape(printable(metrics['model']))}"
     )
-    rates = {key: value for key, value in metrics.items() if isinstance(value, float)}
-    width = max(len(key) for key in rates)
-    for key, value in rates.items():
-        count = key.rsplit("/", 1)[-1].startswith("_")
-        print_text(f"  {key.ljust(width)}  {f'{value:.0f}' if count else f'{value:.3f}'}")
+    columns = _by_set(metrics)
+    intervals = metrics.get("ci95", {})
+    names = list(dict.fromkeys(name for values in columns.values() for name in values))
+    width = max(len(name) for name in names)
+    if len(columns) > 1:
+        print_text("  " + " " * width + "".join(f"  {title:>10}" for title in columns))
+    for name in names:
+        cells = [_cell(name, values.get(name)) for values in columns.values()]
+        line = "".join(
+            f"  {cell:>{max(10, len(title))}}" if len(columns) > 1 else f"  {cell}"
+            for title, cell in zip(columns, cells, strict=True)
+        )
+        interval = intervals.get(f"{_PREFIX}{name}") if len(columns) == 1 else None
+        shown = "" if interval is None else f"  [{interval[0]:.3f}, {interval[1]:.3f}]"
+        print_text(f"  {name.ljust(width)}{line}{shown}")
+
+
+_PREFIX = "tool_call/"
+
+
+def _by_set(metrics: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Metrics by set and name, the main set first; a set that is all there is stands once."""
+    columns: dict[str, dict[str, float]] = {"main": {}}
+    for key, value in metrics.items():
+        if isinstance(value, float):
+            title, _, name = key.removeprefix(_PREFIX).rpartition("/")
+            columns.setdefault(title or "main", {})[name] = value
+    if len(columns) == 2 and len({tuple(values.items()) for values in columns.values()}) == 1:
+        del columns["main"]
+    return columns
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if name.startswith("_") else f"{value:.3f}"
 
 
 def say_what_next(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,11 @@ def _line(record: Record) -> str:
     except UnicodeEncodeError:
         return json.dumps(record, ensure_ascii=True)
     return text
+
+
+def conversation_of(record: Mapping[str, Any]) -> str:
+    """What a sample shares with others that are not independent of it: its conversation."""
+    return str(record.get("group") or record["example_id"])
 
 
 def load_evaluation(path: str | Path) -> list[Record]:

@@ -9,10 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from tooltune.evaluate.breakdown import breakdown
-from tooltune.evaluate.evaluation_file import Record, json_lines, replace_file
+from tooltune.evaluate.evaluation_file import (
+    Record,
+    conversation_of,
+    json_lines,
+    replace_file,
+)
 from tooltune.evaluate.repeats import repeated_rates
-from tooltune.evaluate.scores import aggregate
+from tooltune.evaluate.scores import METRICS, aggregate, metric_value
 from tooltune.evaluate.sets import split_sets
+from tooltune.evaluate.statistics import mean_intervals
 
 
 def summarise(records: Sequence[Record], *, prefix: str = "tool_call") -> dict[str, float]:
@@ -37,7 +43,7 @@ def _set_metrics(records: Sequence[Record], prefix: str) -> dict[str, float]:
         if record["kind"] == "call":
             key = f"{record['dataset']}:{record['sample_id']}"
             answers.setdefault(key, []).append(record["verdict"]["correct"])
-            clusters[key] = record.get("group") or record["example_id"]
+            clusters[key] = conversation_of(record)
     rates = repeated_rates(answers, clusters)
     return metrics | {f"{prefix}/{name}": rate.value for name, rate in rates.items()}
 
@@ -56,7 +62,8 @@ def evaluation_metrics(
 
     `n_samples`, `n_traces` and `breakdown` (see `breakdown.py`) are of the main set. `repeats`:
     most answers to one sample. `n_excluded`: samples that could not be judged.
-    `generated_tokens` and `ties` (see `Generation`): of all answers.
+    `generated_tokens` and `ties` (see `Generation`): of all answers. `ci95`: intervals of the main
+    set's means, by conversation (see `mean_intervals`).
     """
     main = split_sets(records, itemgetter("dataset")).main
     return {
@@ -68,8 +75,15 @@ def evaluation_metrics(
         "generated_tokens": sum(r.get("tokens") or 0 for r in records),
         "ties": sum(r.get("ties") or 0 for r in records),
         **summarise(records, prefix=prefix),
+        "ci95": _intervals(main, prefix),
         "breakdown": breakdown(main),
     }
+
+
+def _intervals(records: Sequence[Record], prefix: str) -> dict[str, list[float]]:
+    values = {name: [metric_value(name, record) for record in records] for name in METRICS}
+    intervals = mean_intervals(values, [conversation_of(record) for record in records])
+    return {f"{prefix}/{name}": list(interval) for name, interval in intervals.items()}
 
 
 def write_evaluation(
