@@ -285,6 +285,15 @@ def test_the_breakdown_of_both_sides_agrees_with_that_of_each():
     }
 
 
+def test_both_sides_share_the_rows_of_the_tuned_side_which_knows_what_it_was_trained_on():
+    told = {"seen_tools": ["f"], "prompt_messages": [{"role": "user"}, {"tool_calls": [{}]}]}
+    tuned = [sample | told for sample in compared_tools(RIGHT)]
+    tables = compared(compared_tools(), tuned)["breakdown"]
+    for name, key in (("by_seen_tools", "seen"), ("by_turn", "2")):
+        row = tables[name][key]
+        assert (row["n"], row["base_correct"], row["tuned_correct"]) == (4, 1, 4)
+
+
 def compared_tools(said=None) -> Records:
     answers = [(RIGHT,), (WRONG,), (GARBAGE,), ()]
     return [record(f"t{i}", 1, (said,) if said else a) for i, a in enumerate(answers)]

@@ -123,7 +123,9 @@ def test_samples_that_were_left_out_are_counted_in_the_table():
 def test_a_suite_is_named_and_no_set_is_called_held_out():
     base = evaluation([True] * 4, dataset="bfcl_simple")
     assert render_table(compare_evaluations(base, base, "a", "b")).startswith("bfcl_simple: 4 call")
+    assert "set " not in render_table(compare_evaluations(base, base, "a", "b"))
     two = base + evaluation([True] * 4, dataset="bfcl_multiple")
+    assert "\nbfcl_multiple  accuracy" in render_table(compare_evaluations(two, two, "a", "b"))
     assert render_table(compare_evaluations(two, two, "a", "b")).startswith("all samples: 8 call")
 
 

@@ -16,6 +16,7 @@ from tooltune.evaluate.paired_tests import (
     find_flips,
     holm,
     sign_flip_p,
+    sign_flip_p_values,
 )
 from tooltune.evaluate.statistics import cluster_bootstrap_ci, mcnemar_exact
 
@@ -60,6 +61,29 @@ def test_the_p_value_is_the_share_of_sign_patterns_that_are_as_extreme(rows):
 def test_with_one_turn_a_conversation_it_is_mcnemars_exact_test(differences):
     expected = mcnemar_exact(differences.count(-1), differences.count(1))
     assert sign_flip_p(differences, range(len(differences))) == pytest.approx(expected)
+
+
+@given(pairs, st.lists(st.booleans(), min_size=40, max_size=40))
+def test_several_metrics_at_once_get_the_p_values_of_each_alone(rows, said):
+    clusters = [c for _, c in rows]
+    whole = [d if known else None for (d, _), known in zip(rows, said, strict=False)]
+    thirds = [d / 3 + 0.1 for d, _ in rows]
+    found = sign_flip_p_values({"whole": whole, "thirds": thirds}, clusters, n_resamples=500)
+    kept = [i for i, value in enumerate(whole) if value is not None]
+    alone = sign_flip_p([whole[i] for i in kept], [clusters[i] for i in kept])
+    assert found["whole"] == pytest.approx(alone)
+    assert found["thirds"] == sign_flip_p(thirds, clusters, n_resamples=500)
+
+
+def test_drawn_p_values_of_several_metrics_do_not_depend_on_each_other():
+    rng = np.random.default_rng(0)
+    a, b = (rng.random(40) - centre for centre in (0.3, 0.5))
+    both = sign_flip_p_values({"a": a.tolist(), "b": b.tolist()}, range(40))
+    assert both["a"] == pytest.approx(sign_flip_p(a.tolist(), range(40)), abs=0.01)
+    assert both["b"] == pytest.approx(sign_flip_p(b.tolist(), range(40)), abs=0.02)
+    assert both["a"] < 0.01 < both["b"]
+    with pytest.raises(ValueError, match="one entry per pair"):
+        sign_flip_p_values({"a": [0.5]}, range(2))
 
 
 def test_it_agrees_with_scipys_paired_permutation_test():

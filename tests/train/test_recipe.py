@@ -185,8 +185,8 @@ def test_an_evaluation_whose_main_set_has_no_turns_still_scores_the_others(
     )
     comparison = train(config).comparison
     assert comparison is not None
-    assert comparison["n_samples"] == 0
-    assert comparison["datasets"]["unseen"]["n_samples"] > 0
+    assert comparison["main_set"] == "all"
+    assert comparison["n_samples"] == comparison["datasets"]["unseen"]["n_samples"] > 0
 
 
 @pytest.mark.parametrize(

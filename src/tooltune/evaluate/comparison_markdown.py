@@ -17,6 +17,7 @@ from tooltune.evaluate.comparison_words import (
     interval,
     left_out,
     metrics_of,
+    other_sets,
     p_value,
     size,
     tool_changes,
@@ -56,7 +57,7 @@ def _two(comparison: Row) -> Iterable[str]:
     rows = [_metric_row(name, entry) for name, entry in metrics.items()]
     yield _table(("metric", "base", "tuned", "difference", "95% interval", "p"), rows)
     yield "\n".join(_flips(metrics) + [f"- {line}" for line in verdict_lines(comparison)])
-    yield _sets(comparison.get("datasets", {}))
+    yield _sets(other_sets(comparison))
     yield from _breakdown(comparison.get("breakdown", {}))
 
 

@@ -12,6 +12,7 @@ from tooltune.evaluate.paired_tests import (
     detectable_difference,
     find_flips,
     sign_flip_p,
+    sign_flip_p_values,
 )
 from tooltune.evaluate.pairing import Sample, key_text, sample_key
 from tooltune.evaluate.samples import HELD_OUT
@@ -38,11 +39,14 @@ def compare_pairs(pairs: Sequence[Pair]) -> Row:
     paired = {name: _paired(name, pairs) for name in METRICS}
     columns = {name: sides for name, sides in paired.items() if set(sides[0]) - {None}}
     clusters = [cluster_of(base) for base, _ in pairs]
-    intervals = _intervals(columns, clusters)
+    differences = {name: _differences(*sides) for name, sides in columns.items()}
+    intervals = _intervals(columns, differences, clusters)
+    p_values = sign_flip_p_values(differences, clusters)
     section: Row = {}
     for name in METRICS:
         if name in columns:
-            section[PREFIX + name] = _entry(*columns[name], clusters) | intervals[name]
+            section[PREFIX + name] = _entry(*columns[name]) | intervals[name]
+            section[PREFIX + name]["sign_flip_p"] = p_values[name]
         if name in columns and name in VERDICTS:
             section[PREFIX + name] |= _verdicts(*columns[name], pairs, clusters)
         if name == "abstain_accuracy" and (balanced := _balanced(pairs, section, clusters)):
@@ -73,21 +77,20 @@ def _paired(name: str, pairs: Sequence[Pair]) -> tuple[Values, Values]:
     return before, after
 
 
-def _entry(before: Values, after: Values, clusters: Sequence[str]) -> Row:
-    kept = [i for i, value in enumerate(before) if value is not None]
-    a, b = ([side[i] or 0.0 for i in kept] for side in (before, after))
-    differences = [y - x for x, y in zip(a, b, strict=True)]
-    return {
-        "base": fmean(a),
-        "tuned": fmean(b),
-        "difference": fmean(b) - fmean(a),
-        "n": len(kept),
-        "sign_flip_p": sign_flip_p(differences, [clusters[i] for i in kept]),
-    }
+def _differences(before: Values, after: Values) -> Values:
+    return [None if a is None or b is None else b - a for a, b in zip(before, after, strict=True)]
+
+
+def _entry(before: Values, after: Values) -> Row:
+    a, b = ([value for value in side if value is not None] for side in (before, after))
+    base, tuned = fmean(a), fmean(b)
+    return {"base": base, "tuned": tuned, "difference": tuned - base, "n": len(a)}
 
 
 def _intervals(
-    columns: Mapping[str, tuple[Values, Values]], clusters: Sequence[str]
+    columns: Mapping[str, tuple[Values, Values]],
+    differences: Mapping[str, Values],
+    clusters: Sequence[str],
 ) -> dict[str, Row]:
     """Of each metric: `ci95` of the difference, and `base_cluster_ci95`, `tuned_cluster_ci95`.
 
@@ -98,10 +101,7 @@ def _intervals(
     rates: dict[str, Values] = {}
     for name, (before, after) in columns.items():
         rates |= {f"{name}/base": before, f"{name}/tuned": after}
-        rates[name] = [
-            None if a is None or b is None else (1 + b - a) / 2
-            for a, b in zip(before, after, strict=True)
-        ]
+        rates[name] = [None if d is None else (1 + d) / 2 for d in differences[name]]
     drawn = mean_intervals(rates, clusters)
     result: dict[str, Row] = {}
     for name in columns:

@@ -12,6 +12,7 @@ from tooltune.evaluate.comparison_words import (
     interval,
     left_out,
     metrics_of,
+    other_sets,
     p_value,
     title,
     tool_changes,
@@ -32,7 +33,7 @@ def render_table(comparison: Row) -> str:
     blocks = [
         _metrics(comparison),
         _tests(comparison),
-        _sets(comparison.get("datasets", {})),
+        _sets(other_sets(comparison)),
         *_breakdown(comparison.get("breakdown", {})),
     ]
     return "\n\n".join(block for block in blocks if block)

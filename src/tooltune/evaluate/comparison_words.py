@@ -32,11 +32,17 @@ def metrics_of(section: Row) -> dict[str, Row]:
 
 
 def title(section: Row) -> str:
-    everything = section.get("main_set") == ALL_SETS
-    named = "all samples" if everything else "held-out samples"
-    if everything and len(section.get("datasets", {})) == 1:
-        named = flat(next(iter(section["datasets"])))
+    sets = section.get("datasets", {})
+    named = "all samples" if section.get("main_set") == ALL_SETS else "held-out samples"
+    if sets and not other_sets(section):
+        named = flat(next(iter(sets)))
     return f"{named}: {size(section)}"
+
+
+def other_sets(comparison: Row) -> Mapping[str, Row]:
+    """The sets that say something which the main section does not: not the only one there is."""
+    sets: Mapping[str, Row] = comparison.get("datasets", {})
+    return {} if comparison.get("main_set") == ALL_SETS and len(sets) == 1 else sets
 
 
 def flat(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -62,19 +62,57 @@ def sign_flip_p(
     Raises `ValueError` for unequal lengths.
     """
     sums = _cluster_sums(differences, clusters, strata)
-    sizes, total = np.abs(sums[sums != 0]), float(sums.sum())
-    if not len(sizes):
-        return 1.0
-    whole = strata is None and bool((sizes == np.round(sizes)).all())
-    if whole and len(sizes) * float(sizes.sum()) <= _EXACT_WORK:
-        return _exact_p(sizes, total)
-    reached = abs(total) - 1e-9 * float(sizes.sum())  # a sum in another order is no other sum
+    return _flipped_p_values([sums], strata is None, n_resamples, seed)[0]
+
+
+def sign_flip_p_values(
+    columns: Mapping[str, Sequence[float | None]],
+    clusters: Sequence[Hashable],
+    *,
+    n_resamples: int = 10_000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """`sign_flip_p` of several metrics of the same pairs, all from the same draws of signs.
+
+    Each column has one difference per pair, or `None` where a pair says nothing about that metric.
+
+    Raises `ValueError` for lengths that differ from that of `clusters`.
+    """
+    sums = [
+        _cluster_sums([value or 0.0 for value in column], clusters, None)
+        for column in columns.values()
+    ]
+    return dict(zip(columns, _flipped_p_values(sums, True, n_resamples, seed), strict=True))
+
+
+def _flipped_p_values(
+    columns: Sequence[Floats], exact: bool, n_resamples: int, seed: int
+) -> list[float]:
+    """P-values of statistics that are each a sum over the same clusters; `exact` where allowed."""
+    p_values = [1.0] * len(columns)
+    drawn = []
+    for i, sums in enumerate(columns):
+        sizes = np.abs(sums[sums != 0])
+        whole = exact and bool((sizes == np.round(sizes)).all())
+        if whole and len(sizes) * float(sizes.sum()) <= _EXACT_WORK:
+            p_values[i] = _exact_p(sizes, float(sums.sum())) if len(sizes) else 1.0
+        elif len(sizes):
+            drawn.append(i)
+    if not drawn:
+        return p_values
+    table = np.stack([columns[i] for i in drawn], axis=1)  # [clusters, statistics]
+    totals = np.abs(table.sum(axis=0))
+    table = np.abs(table[table.any(axis=1)])
+    spans = table.sum(axis=0)
+    reached = totals - 1e-9 * spans  # a sum in another order is no other sum
     rng = np.random.default_rng(seed)
-    extreme = 0
-    for size in chunk_sizes(n_resamples, len(sizes)):
-        kept = rng.integers(2, size=(size, len(sizes)), dtype=np.int8).astype(np.float64)
-        extreme += int((np.abs(2 * (kept @ sizes) - sizes.sum()) >= reached).sum())
-    return (1 + extreme) / (1 + n_resamples)
+    extreme = np.zeros(len(drawn), dtype=np.int64)
+    for size in chunk_sizes(n_resamples, len(table)):
+        kept = rng.integers(2, size=(size, len(table)), dtype=np.int8).astype(np.float64)
+        extreme += (np.abs(2 * (kept @ table) - spans) >= reached).sum(axis=0)
+    for i, count in zip(drawn, extreme.tolist(), strict=True):
+        p_values[i] = (1 + count) / (1 + n_resamples)
+    return p_values
 
 
 def _cluster_sums(
