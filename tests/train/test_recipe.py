@@ -88,6 +88,14 @@ def test_metrics_start_before_step_0_and_hold_every_step(finished: Path) -> None
     assert lines[-1]["kind"] == "tool_call"
 
 
+def test_samples_say_which_of_their_tools_were_trained_on(finished: Path) -> None:
+    lines = (finished / "eval/final/samples.jsonl").read_text().splitlines()
+    for record in map(json.loads, lines):
+        assert set(record["seen_tools"]) <= {tool["function"]["name"] for tool in record["tools"]}
+    scored = json.loads((finished / "eval/final/metrics.json").read_text())
+    assert scored["breakdown"]["by_seen_tools"]
+
+
 def test_training_lowers_the_loss(finished: Path) -> None:
     losses = [line["loss"] for line in metrics(finished) if line["kind"] == "val"]
     assert losses[-1] < losses[0]

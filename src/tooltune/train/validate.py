@@ -55,6 +55,10 @@ def evaluate_tool_calls(
     done = evaluate_model(
         model, tokenizer, data.renderer, prepared, options, on_progress=_Quarters(say)
     )
+    trained = data.train.tools
+    for record in done.records:
+        own = {tool["function"]["name"] for tool in record["tools"] or ()}
+        record["seen_tools"] = sorted(own & trained)
     metrics = write_evaluation(directory, done.records, model_name=name)
     return {key: value for key, value in metrics.items() if key.startswith("tool_call/")}
 

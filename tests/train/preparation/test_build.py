@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.traces.formats.test_bfcl import ANSWER, QUESTION
@@ -20,6 +21,7 @@ from tooltune.traces.source import TraceSource, trace_source
 from tooltune.train.preparation import key as cache_key
 from tooltune.train.preparation.build import Preparing, prepare_source
 from tooltune.train.preparation.store import Store
+from tooltune.train.preparation.view import PreparedTraces
 
 
 def rows(store: Store) -> list[RenderedTrace]:
@@ -61,6 +63,16 @@ def test_prepared_traces_equal_those_rendered_in_memory(
     assert [k.id for k in store.keys] == [t.id for t in loaded]
     assert sorted(map(str, store.rejections)) == sorted(map(str, loaded.ledger.rejections))
     assert store.rows_read == loaded.rows_read == len(expected) + len(store.rejections)
+
+
+def test_the_tools_of_some_rows_are_known_without_reading_them(
+    cache: Path, data: Path, renderer: Renderer
+) -> None:
+    store = prepare_source(trace_source(data), renderer)
+    some = np.array([0, 7, 30], np.int64)
+    view = PreparedTraces(store, some, [store.keys[i] for i in some])
+    assert view.tools == {tool.name for row in view for tool in row.trace.tools} != set()
+    assert view[:0].tools == frozenset()
 
 
 def test_rejections_stand_in_the_order_of_the_rows(

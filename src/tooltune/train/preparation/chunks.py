@@ -5,6 +5,7 @@ Nothing here knows of the cache's files, of other chunks, or of the order in whi
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -38,10 +39,11 @@ INDEX = pa.schema(
         "flat": pa.int64(),  # tokens of the same turns one by one
         "length": pa.int64(),  # tokens of the longest turn, prompt and completion
         "targets": pa.int64(),  # completion tokens of positive weight
+        "tools": pa.binary(),  # names of its tools, a JSON list
     }
 )
 NOT_RENDERED = -1
-Sizes = tuple[int, int, int, int]  # the last four columns
+Sizes = tuple[int, int, int, int]  # forest, flat, length, targets
 
 
 class Row(NamedTuple):
@@ -183,6 +185,7 @@ def _index(
         numbers(flat),
         numbers(length),
         numbers(targets),
+        strings([json.dumps([tool.name for tool in trace.tools]) for _, trace in traces]),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=INDEX)
 

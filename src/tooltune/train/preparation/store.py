@@ -163,6 +163,11 @@ class Store:
         """A column of the index as an array."""
         return array_of(self.index[column])
 
+    def tools(self, rows: NDArray[np.int64]) -> frozenset[str]:
+        """The names of all tools that the traces of some rows had."""
+        lists = set(self.index["tools"].take(numbers(rows)).to_pylist())
+        return frozenset(name for names in lists for name in json.loads(names))
+
     def read(self, row: int, key: TraceKey) -> RenderedTrace:
         """The rendered trace of a row of the index, under the name, group and place of `key`.
 

@@ -57,6 +57,11 @@ class PreparedTraces(Sequence[RenderedTrace]):
         return self._numbers("length")
 
     @property
+    def tools(self) -> frozenset[str]:
+        """The names of all tools that the traces had."""
+        return self._store.tools(self._rows)
+
+    @property
     def targets(self) -> NDArray[np.int64]:
         return self._numbers("targets")
 
