@@ -34,6 +34,7 @@ def test_an_evaluation_is_these_files(evaluations: tuple[Path, Path]) -> None:
         "ledger.jsonl",
         "metrics.json",
         "outputs.jsonl",
+        "report.html",
         "samples.jsonl",
     ]
     metrics = json.loads((base / "metrics.json").read_text())

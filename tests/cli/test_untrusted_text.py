@@ -85,14 +85,14 @@ def test_a_coloured_preview_holds_no_colour_but_its_own(hostile: Path, model: Pa
 def test_a_printed_turn_shows_it_as_it_is(
     hostile: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tooltune.evaluate import run
+    from tooltune.evaluate import model_source
+    from tooltune.evaluate.engines.types import Generation
 
-    def hostile_model(model: Any, requests: Any, **options: Any) -> list[Any]:
-        from tooltune.evaluate.engines.types import Generation
+    def hostile_model(model: Any, requests: Any, *, on_output: Any, **options: Any) -> None:
+        for i, request in enumerate(requests):
+            on_output(i, Generation(request.draft_ids, "stop", True))
 
-        return [Generation(request.draft_ids, "stop", True) for request in requests]
-
-    monkeypatch.setattr(run, "pick_engine", lambda model, do_sample: hostile_model)
+    monkeypatch.setattr(model_source, "pick_engine", lambda model: hostile_model)
     words = ["eval", "--model", model, "--data", hostile, "--print"]
     printed = succeeds(*words)
     assert_harmless(printed)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tooltune.evaluate.breakdown import breakdown
+
 Row = dict[str, Any]
 
 CITIES = ["Zürich", "Lima", "Osaka", "Accra", "Perth", "Quito"]
@@ -103,7 +105,9 @@ def _answer(abstain: bool, right: bool, truth: Row, *, weak: bool) -> Row:
             given = {"city": given["city"].lower(), "days": 3, "hourly": True}
             reasons = ["extra_call"] if abstain else ["missing_argument", "wrong_value"]
         made = {"name": truth["name"], "arguments": given}
-        calls, text, outcome = [{**made, "status": "ok", "raw": ""}], call_text(made), "call"
+        text, outcome = call_text(made), "call"
+        raw = text.removesuffix("<|im_end|>")
+        calls = [{**made, "status": "ok", "raw": raw, "span": [0, len(raw)]}]
     elif not right:
         text = "The weather in the city is sunny, with a high of 25 degrees.\n" * 6
         reasons = ["no_call"]
@@ -208,11 +212,13 @@ def fabricate_run(folder: Path, n: int = 40, change: Callable[[Row], Row] = lamb
     comparison = comparison_of(base, tuned)
     write_rows(folder / "eval/step_0/samples.jsonl", base)
     write_rows(folder / "eval/final/samples.jsonl", tuned)
-    for tag, side in (("step_0", "base"), ("final", "tuned")):
+    for tag, side, records in (("step_0", "base", base), ("final", "tuned", tuned)):
         metrics = {"model": comparison[f"{side}_name"], "n_samples": n, "n_traces": n // 2}
         metrics |= {k: v[side] for k, v in comparison.items() if k.startswith("tool_call/")}
         metrics["tool_call/unseen_tools/accuracy"] = 0.25
         metrics |= {"tool_call/_count": 40, "tool_call/_skipped": 1}
+        main = [record for record in records if record["dataset"] == "held_out"]
+        metrics["breakdown"] = breakdown(main or records)
         (folder / f"eval/{tag}/metrics.json").write_text(json.dumps(metrics))
     (folder / "comparison.json").write_text(json.dumps(comparison))
     write_rows(folder / "metrics.jsonl", log_rows())

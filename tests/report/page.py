@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,8 +26,10 @@ class Page:
 
     @property
     def data(self) -> Any:
-        """The embedded object."""
-        (text,) = [text for _, attributes, text in self.raw if attributes.get("id") == "data"]
+        """The embedded object, unpacked where it is packed."""
+        ((attributes, text),) = [(a, text) for _, a, text in self.raw if a.get("id") == "data"]
+        if "data-packed" in attributes:
+            return json.loads(zlib.decompress(base64.b64decode(text, validate=True)))
         return json.loads(text)
 
     @property

@@ -11,7 +11,13 @@ import pytest
 from tests.report.fabricate import Run, comparison_of, fabricate_run
 from tests.report.page import Page, read_page
 from tooltune.errors import UserError
-from tooltune.report.build import write_comparison_report, write_report
+from tooltune.evaluate.compare import compare_several, load_evaluation
+from tooltune.evaluate.results import write_evaluation
+from tooltune.report.build import (
+    write_comparison_report,
+    write_evaluation_report,
+    write_report,
+)
 
 FILES = [
     "config.yaml",
@@ -134,13 +140,13 @@ def test_a_run_whose_tuned_model_was_not_evaluated_shows_the_base_alone(run: Run
     assert set(chips(path)) == {"state=", "state=right", "state=wrong"} | {
         f"kind={kind}" for kind in ("", "call", "abstain")
     }
-    assert all(row["tuned"] is None for row in read_page(path).data["rows"])
+    assert all(row["sides"][1] is None for row in read_page(path).data["rows"])
 
 
 def test_other_evaluations_can_be_named(run: Run) -> None:
     (run.folder / "eval/final").rename(run.folder / "eval/step_60")
     page = read_page(write_report(run.folder, tuned_tag="step_60"))
-    assert page.data["rows"][0]["tuned"] is not None
+    assert page.data["rows"][0]["sides"][1] is not None
 
 
 def test_a_folder_that_is_not_there_is_the_users_mistake(tmp_path: Path) -> None:
@@ -167,12 +173,84 @@ def test_two_evaluations_are_compared_without_a_run(run: Run, tmp_path: Path, ou
     assert "builtin:smollm2-135m-instruct against runs/demo" in page.text
 
 
+def test_three_evaluations_are_compared_with_the_first(run: Run, tmp_path: Path) -> None:
+    folders = []
+    for name, records in (("base", run.base), ("tuned", run.tuned), ("later", run.base)):
+        write_evaluation(tmp_path / name, records, model_name=name)
+        folders.append(tmp_path / name)
+    comparison = compare_several([(f.name, load_evaluation(f)) for f in folders])
+    base, tuned, later = folders
+    path = write_comparison_report(base, tuned, comparison, tmp_path, others=[later])
+    page = read_page(path)
+    assert [column["label"] for column in page.data["columns"]] == ["base", "tuned", "later"]
+    assert [len(row["sides"]) for row in page.data["rows"]] == [3] * 40
+    entry = comparison["comparisons"][0]["tool_call/accuracy"]
+    before, after = (f"{entry[side] * 100:.1f}%" for side in ("base", "tuned"))
+    change = f"+{entry['difference'] * 100:.1f}"
+    assert f"no extra call {before} {after} {change}" in page.text
+    assert "3 evaluations" in page.text
+    first_only = write_comparison_report(
+        base, tuned, comparison["comparisons"][0], tmp_path / "b", others=[later]
+    )
+    assert f"no extra call {before} {after} {change}" in read_page(first_only).text
+
+
+def test_the_page_of_one_evaluation_lies_in_its_folder(run: Run) -> None:
+    write_evaluation(run.folder / "eval/final", run.tuned, model_name="mine")
+    path = write_evaluation_report(run.folder / "eval/final")
+    assert path == run.folder / "eval/final/report.html"
+    page = read_page(path)
+    main = [t for t in run.tuned if t["dataset"] == "held_out" and t["kind"] == "call"]
+    rate = sum(t["verdict"]["correct"] for t in main) / len(main)
+    assert f"Tool-call accuracy {rate * 100:.1f}%" in page.text
+    assert f"{len(main)} turns that should call a tool" in page.text
+    assert "mine" in page.text
+    assert "Tuned" not in page.text
+    assert "McNemar" not in page.text
+    assert set(chips(path)) == {"state=", "state=right", "state=wrong"} | {
+        f"kind={kind}" for kind in ("", "call", "abstain")
+    }
+
+
+def test_one_evaluation_of_public_suites_has_its_accuracy_over_all(
+    run: Run, tmp_path: Path
+) -> None:
+    records = [{**t, "dataset": f"suite_{i % 2}"} for i, t in enumerate(run.tuned)]
+    write_evaluation(tmp_path / "suite", records, model_name="mine")
+    text = read_page(write_evaluation_report(tmp_path / "suite")).text
+    calls = [t for t in records if t["kind"] == "call"]
+    rate = sum(t["verdict"]["correct"] for t in calls) / len(calls)
+    assert f"Tool-call accuracy {rate * 100:.1f}%" in text
+    assert "Suite 0 , accuracy" in text
+
+
+def test_an_evaluation_folder_that_holds_nothing_gives_a_page_that_says_so(tmp_path: Path) -> None:
+    text = read_page(write_evaluation_report(tmp_path)).text
+    assert "there is no accuracy to show" in text
+    assert "metrics.json is not there" in text
+
+
+def test_the_tables_name_failures_outcomes_tools_and_parse_statuses(run: Run) -> None:
+    text = read_page(write_report(run.folder)).text
+    for words in (
+        "What goes wrong",
+        "Missing argument an argument that was due is not there",
+        "Turns that should not call",
+        "Called a well-formed call that nobody asked for",
+        "Is it the parser or the model?",
+        "Accuracy at most",
+        "Accuracy by tool",
+        "get_weather",
+    ):
+        assert words in text, words
+
+
 def test_lone_surrogates_and_control_characters_do_not_break_the_page(tmp_path: Path) -> None:
     odd = "a\ud800b\x00c\u202ed\x1b[31m\r\ne"
     run = fabricate_run(tmp_path, 2, lambda row: {**row, "text": odd})
     (tmp_path / "config.yaml").write_bytes(b"name: \xff\x00\n")
     page = read_page(write_report(run.folder))
-    assert page.data["rows"][0]["tuned"]["text"] == odd.replace("\ud800", "\ufffd")
+    assert page.data["rows"][0]["sides"][1]["text"] == odd.replace("\ud800", "\ufffd")
 
 
 def test_numbers_that_json_cannot_say_do_not_break_the_page(tmp_path: Path) -> None:
@@ -184,7 +262,7 @@ def test_numbers_that_json_cannot_say_do_not_break_the_page(tmp_path: Path) -> N
     comparison["tool_call/has_call"]["base"] = float("inf")
     (tmp_path / "comparison.json").write_text(json.dumps(comparison))
     page: Page = read_page(write_report(run.folder))
-    arguments = page.data["rows"][0]["tuned"]["calls"][0]["arguments"]
+    arguments = page.data["rows"][0]["sides"][1]["calls"][0]["arguments"]
     assert {"key": "x", "state": "extra", "expected": None, "actual": "NaN"} in arguments
 
 
@@ -196,7 +274,7 @@ def test_secrets_in_configuration_and_outputs_are_removed(tmp_path: Path) -> Non
     html = path.read_text(encoding="utf-8")
     assert secret not in html
     assert "me:pass" not in html
-    assert "my token is ***" in read_page(path).data["rows"][0]["tuned"]["text"]
+    assert "my token is ***" in read_page(path).data["rows"][0]["sides"][1]["text"]
 
 
 def test_five_thousand_samples_take_seconds(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import re
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,7 @@ def test_no_text_of_a_run_becomes_markup(tmp_path: Path, clean: Page, text: str)
     assert skeleton(page) <= skeleton(clean)
     assert len(page.all("script")) == 2
     assert len(page.all("style")) == 1
-    assert page.data["rows"][0]["tuned"]["text"] == run.tuned[0]["text"]
+    assert page.data["rows"][0]["sides"][1]["text"] == run.tuned[0]["text"]
     assert " ".join(text.split())[:60] in page.data["rows"][0]["question"]
 
 
@@ -154,11 +153,33 @@ def test_the_embedded_data_holds_no_character_that_html_or_script_could_mistake(
     assert not set(data) & set("<>&\u2028\u2029")
 
 
-def test_the_pages_script_makes_no_markup_from_text_and_runs_no_text() -> None:
-    script = files("tooltune.report").joinpath("templates/report.js").read_text("utf-8")
+def test_the_pages_script_makes_no_markup_from_text_and_runs_no_text(clean: Page) -> None:
+    (script,) = [t for tag, a, t in clean.raw if tag == "script" and "type" not in a]
     forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|\bFunction\(|"
     forbidden += r"DOMParser|createContextualFragment|\bfetch\b|XMLHttpRequest|import\(|\.src\b"
     assert re.findall(forbidden, script) == []
-    assert set(re.findall(r'setAttribute\("([\w-]+)"', script)) == {"href", "aria-pressed"}
+    attributes = set(re.findall(r'setAttribute\("([\w-]+)"', script))
+    assert attributes == {"href", "aria-pressed", "aria-sort"}
     assert re.findall(r'setAttribute\("href", (.*?)\);', script) == ["address(row)"]
     assert "</" not in script
+
+
+@pytest.mark.parametrize("secret", ["hf_" + "aB3d" * 8, "https://me:hunter2hunter2@host/x"])
+def test_secrets_are_taken_out_before_the_data_are_packed(tmp_path: Path, secret: str) -> None:
+    def change(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "text": f"{secret} {row['sample_id'] * 20}", "gt_text": "x" * 3000}
+
+    path = write_report(fabricate_run(tmp_path, 400, change).folder)
+    assert " data-packed>" in path.read_text(encoding="utf-8")
+    texts = json.dumps(read_page(path).data)
+    assert "***" in texts
+    assert "hunter2" not in texts
+    assert "aB3daB3d" not in texts
+
+
+def test_hostile_text_comes_out_of_packed_data_as_it_went_in(tmp_path: Path) -> None:
+    text = ALL + "\x1b[31m\x00\u202e" + "x" * 3000
+    path = write_report(fabricate_run(tmp_path, 400, lambda row: {**row, "text": text}).folder)
+    page = read_page(path)
+    assert " data-packed>" in path.read_text(encoding="utf-8")
+    assert {row["sides"][1]["text"] for row in page.data["rows"]} == {text}

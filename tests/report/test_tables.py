@@ -44,6 +44,20 @@ def test_the_words_for_mcnemar_follow_its_p(p: float, words: str) -> None:
     assert p_value(p) in told.sentences[-1]
 
 
+def test_chance_is_judged_by_conversation_where_that_is_known() -> None:
+    told = headline({"tool_call/accuracy": {**ACCURACY, "sign_flip_p": 0.21}}, {})
+    assert "could well have" in told.sentences[-1]
+    assert "sign-flip test by conversation, p = 0.21; exact McNemar" in told.sentences[-1]
+
+
+def test_where_no_difference_is_shown_the_page_says_what_could_have_been() -> None:
+    unclear = {**ACCURACY, "ci95": [-0.1, 0.2], "detectable_difference": 0.123}
+    told = headline({"tool_call/accuracy": unclear}, {}).sentences[-1]
+    assert told == "So many turns would show a difference of 12.3 points 4 times out of 5."
+    clear = {**unclear, "ci95": [0.1, 0.2]}
+    assert "12.3" not in headline({"tool_call/accuracy": clear}, {}).sentences[-1]
+
+
 @pytest.mark.parametrize(
     ("ci95", "trend", "words"),
     [

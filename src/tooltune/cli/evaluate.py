@@ -104,6 +104,7 @@ def command(
     from tooltune.cli.evaluate_run import Asked, Prompting, evaluate_here, evaluate_on_server
     from tooltune.evaluate.results import evaluation_metrics, write_evaluation
     from tooltune.evaluate.run import EvalOptions
+    from tooltune.report.build import write_evaluation_report
 
     server = opt.server(
         engine, base_url, server_mode, model, tokenizer, api_key_env, concurrency, timeout
@@ -150,6 +151,7 @@ def command(
     else:
         metrics = write_evaluation(out, done.records, model_name=model, excluded=done.excluded)
         read.ledger.write(out / "ledger.jsonl")
+        write_evaluation_report(out)
     say_how_it_went(done)
     _show(metrics, done.records, prompts, print_, json)
     if row is None and data is not None and not json:

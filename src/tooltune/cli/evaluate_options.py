@@ -43,8 +43,8 @@ Out = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Write metrics.json, samples.jsonl, ledger.jsonl there, and outputs.jsonl as "
-        "they come.",
+        help="Write report.html, metrics.json, samples.jsonl, ledger.jsonl there, and "
+        "outputs.jsonl as they come.",
     ),
 ]
 Overwrite = Annotated[
@@ -344,7 +344,7 @@ def server(
 
 
 def with_template_arguments(server: ServerOptions, kwargs: dict[str, Any] | None) -> ServerOptions:
-    """In chat mode the server renders: vLLM, SGLang and llama.cpp take the arguments by this key."""
+    """In chat mode the server renders; vLLM, SGLang and llama.cpp take them by this key."""
     if server.mode != "chat" or not kwargs:
         return server
     return replace(server, extra_body={**server.extra_body, "chat_template_kwargs": kwargs})

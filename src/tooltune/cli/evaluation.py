@@ -122,7 +122,7 @@ def say_what_next(
     why = "look at the first turn that is wrong" if wrong else "look at a turn"
     commands = [(command_line("tooltune", "eval", *again, "--row", row, "--print"), why)]
     if out is not None:
-        print_text(f"\nevaluation: {out} (metrics.json, samples.jsonl, outputs.jsonl)")
+        print_text(f"\nevaluation: {out} (report.html, metrics.json, samples.jsonl, outputs.jsonl)")
         other = _evaluation_beside(out)
         if other is not None:
             to = out.parent / f"{other.name}-{out.name}"

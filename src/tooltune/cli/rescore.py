@@ -30,6 +30,7 @@ def rescore(
     from tooltune.evaluate.evaluation_file import load_evaluation
     from tooltune.evaluate.results import write_evaluation
     from tooltune.evaluate.scoring import check_questions, rescore_records
+    from tooltune.report.build import write_evaluation_report
 
     if len(folders) > 1 and out is None:
         raise UserError("several evaluations to rescore as one", fix="name a folder with --out")
@@ -51,6 +52,7 @@ def rescore(
     if out is not None:
         _keep_ledgers(folders, into)
     metrics = write_evaluation(into, scored, model_name=name, excluded=excluded)
+    write_evaluation_report(into)
     say(f"scored again, nothing generated: {into}")
     return metrics, scored, into
 

@@ -10,14 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tooltune.toolcalls.json_text import json_equal
+from tooltune.toolcalls.agree import accepts_argument
+from tooltune.toolcalls.choices import canonical
+from tooltune.toolcalls.truth import TruthCall
 
 State = Literal["same", "wrong", "missing", "extra"]
 
 
 @dataclass(frozen=True, slots=True)
 class ArgumentDiff:
-    """One argument: its key, both values as compact JSON (`None` on the side that lacks it)."""
+    """One argument: its key, both values as compact JSON (`None` on the side that lacks it).
+
+    Where several values are right, `expected` lists them all, with "or" between.
+    """
 
     key: str
     state: State
@@ -41,22 +46,35 @@ class CallDiff:
 
 
 def diff_calls(
-    expected: Sequence[Mapping[str, Any]], actual: Sequence[Mapping[str, Any]]
+    expected: Sequence[TruthCall | Mapping[str, Any]], actual: Sequence[Mapping[str, Any]]
 ) -> list[CallDiff]:
     """Pair calls of the forms `{name, arguments}` and `{name, arguments, status}` and compare them.
 
     The most alike pairs are taken first (same name, then the share of equal arguments, then the
     order of the text), so swapped parallel calls still meet. Expected calls come first, in their
-    order; the model's surplus calls follow.
+    order; the model's surplus calls follow. A `TruthCall` brings its alternatives: an acceptable
+    value is the same, and an optional argument that was left out is no difference.
     """
-    partner = _pair(expected, actual)
+    targets = [call if isinstance(call, TruthCall) else plain_target(call) for call in expected]
+    partner = _pair(targets, actual)
     diffs = [
-        _diff_pair(call, actual[partner[i]] if i in partner else None)
-        for i, call in enumerate(expected)
+        _diff_pair(target, actual[partner[i]] if i in partner else None)
+        for i, target in enumerate(targets)
     ]
     taken = set(partner.values())
     diffs.extend(_diff_pair(None, call) for j, call in enumerate(actual) if j not in taken)
     return diffs
+
+
+def plain_target(call: Mapping[str, Any]) -> TruthCall:
+    """An expected call as it stands in a record, whatever it holds."""
+    return TruthCall(_name(call), arguments_of(call))
+
+
+def acceptable_text(target: TruthCall, argument: str) -> str:
+    """The right values of an argument: `"C"`, or `"C" or "Celsius"`."""
+    values = (compact_json(canonical(value)) for value in target.acceptable(argument))
+    return " or ".join(dict.fromkeys(values))
 
 
 def compact_json(value: Any) -> str:
@@ -73,9 +91,7 @@ def arguments_of(call: Mapping[str, Any]) -> Mapping[str, Any]:
     return arguments if isinstance(arguments, Mapping) else {}
 
 
-def _pair(
-    expected: Sequence[Mapping[str, Any]], actual: Sequence[Mapping[str, Any]]
-) -> dict[int, int]:
+def _pair(expected: Sequence[TruthCall], actual: Sequence[Mapping[str, Any]]) -> dict[int, int]:
     """Indices of expected calls to indices of the model's calls, greedily by likeness."""
     ranked = sorted(
         (-_likeness(want, got), abs(i - j), i, j)
@@ -91,32 +107,31 @@ def _pair(
     return partner
 
 
-def _likeness(want: Mapping[str, Any], got: Mapping[str, Any]) -> float:
-    """In [0, 2]: 1 for the name, up to 1 for the share of equal arguments."""
-    a, b = arguments_of(want), arguments_of(got)
-    keys = a.keys() | b.keys()
-    equal = sum(key in a and key in b and json_equal(a[key], b[key]) for key in keys)
-    share = equal / len(keys) if keys else 1.0
-    return float(want.get("name") == got.get("name")) + share
+def _likeness(want: TruthCall, got: Mapping[str, Any]) -> float:
+    """In [0, 2]: 1 for the name, up to 1 for the share of right arguments."""
+    given = arguments_of(got)
+    keys = want.required | given.keys()
+    right = sum(key in given and accepts_argument(want, key, given[key]) for key in keys)
+    share = right / len(keys) if keys else 1.0
+    return float(want.name == _name(got)) + share
 
 
-def _diff_pair(want: Mapping[str, Any] | None, got: Mapping[str, Any] | None) -> CallDiff:
-    a = arguments_of(want or {})
-    b = arguments_of(got or {})
-    keys = [*a, *(key for key in b if key not in a)]
-    arguments = tuple(_diff_argument(key, a, b) for key in keys)
-    expected_name = None if want is None else _name(want)
+def _diff_pair(want: TruthCall | None, got: Mapping[str, Any] | None) -> CallDiff:
+    given = arguments_of(got or {})
     actual_name = None if got is None else _name(got)
     status = None if got is None else str(got.get("status", "ok"))
-    state: State
     if want is None:
-        state = "extra"
-    elif got is None:
-        state = "missing"
-    else:
-        alike = expected_name == actual_name and all(arg.state == "same" for arg in arguments)
+        extra = tuple(ArgumentDiff(k, "extra", None, compact_json(v)) for k, v in given.items())
+        return CallDiff("extra", None, actual_name, status, extra)
+    known = [*want.arguments, *(key for key in want.alternatives if key not in want.arguments)]
+    listed = [key for key in known if key in given or key in want.required]
+    keys = [*listed, *(key for key in given if key not in want.known)]
+    arguments = tuple(_diff_argument(key, want, given) for key in keys)
+    state: State = "missing"
+    if got is not None:
+        alike = want.name == actual_name and all(arg.state == "same" for arg in arguments)
         state = "same" if alike and status == "ok" else "wrong"
-    return CallDiff(state, expected_name, actual_name, status, arguments)
+    return CallDiff(state, want.name, actual_name, status, arguments)
 
 
 def _name(call: Mapping[str, Any]) -> str:
@@ -124,10 +139,12 @@ def _name(call: Mapping[str, Any]) -> str:
     return "(no name)" if name is None else str(name)
 
 
-def _diff_argument(key: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> ArgumentDiff:
-    if key not in b:
-        return ArgumentDiff(key, "missing", compact_json(a[key]), None)
-    if key not in a:
-        return ArgumentDiff(key, "extra", None, compact_json(b[key]))
-    state: State = "same" if json_equal(a[key], b[key]) else "wrong"
-    return ArgumentDiff(key, state, compact_json(a[key]), compact_json(b[key]))
+def _diff_argument(key: str, want: TruthCall, given: Mapping[str, Any]) -> ArgumentDiff:
+    expected = acceptable_text(want, key) if key in want.known else None
+    actual = compact_json(given[key]) if key in given else None
+    if actual is None:
+        return ArgumentDiff(key, "missing", expected, None)
+    if expected is None:
+        return ArgumentDiff(key, "extra", None, actual)
+    state: State = "same" if accepts_argument(want, key, given[key]) else "wrong"
+    return ArgumentDiff(key, state, expected, actual)

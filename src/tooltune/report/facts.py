@@ -10,7 +10,7 @@ from typing import Any
 from tooltune.report.diff import compact_json
 from tooltune.report.files import RunFiles
 from tooltune.report.numbers import number
-from tooltune.report.samples import clip
+from tooltune.report.text import clip
 
 _MOST_CODES = 30
 _LONGEST_LEAF = 400  # templates are pages long
@@ -31,8 +31,7 @@ def run_facts(files: RunFiles) -> list[tuple[str, str]]:
     train = [row for row in files.log if row.get("kind") == "train"]
     steps = {row["step"]: row for row in train if isinstance(row.get("step"), int)}
     facts = [
-        ("Base model", _word(_first(files, "base_name"))),
-        ("Tuned model", _word(_first(files, "tuned_name"))),
+        *((_model(column.label), column.name) for column in files.columns),
         ("Optimizer steps", f"{max(steps):,}" if steps else None),
         ("Training loss", _from_to([number(steps[s].get("loss")) for s in sorted(steps)])),
         ("Validation loss", _from_to([number(r.get("loss")) for r in _of(files.log, "val")])),
@@ -83,17 +82,8 @@ def _of(log: Iterable[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
     return [row for row in log if row.get("kind") == kind]
 
 
-def _word(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _first(files: RunFiles, key: str) -> Any:
-    """A model's name from the comparison, or from its evaluation's own metrics."""
-    named = (files.comparison or {}).get(key)
-    if named is not None:
-        return named
-    evaluation = files.base if key == "base_name" else files.tuned
-    return evaluation.metrics.get("model") if evaluation else None
+def _model(label: str) -> str:
+    return label if label == "Model" else f"{label} model"
 
 
 def _from_to(values: list[float | None]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,21 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class Column:
+    """One of the evaluations that stand side by side, under its label (`Base`, `Tuned`, …)."""
+
+    label: str
+    evaluation: Evaluation | None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunFiles:
-    """What could be read of a run. `notes` says, in sentences, what could not."""
+    """What could be read of a run. `notes` says, in sentences, what could not.
+
+    `base` and `tuned` are the two evaluations that are compared, `others` are more of the same
+    samples. A page of one evaluation has it as `tuned`, and `alone`.
+    """
 
     name: str
     config: str | None = None
@@ -38,6 +51,38 @@ class RunFiles:
     rejections: tuple[Row, ...] | None = None
     split: Any = None
     notes: tuple[str, ...] = field(default=())
+    others: tuple[Column, ...] = ()
+    labels: tuple[str, str] = ("Base", "Tuned")
+    alone: bool = False
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The evaluations from left to right, those included that could not be read."""
+        if self.alone:
+            return (Column("Model", self.tuned, self.model_name("tuned")),)
+        base, tuned = self.labels
+        return (
+            Column(base, self.base, self.model_name("base")),
+            Column(tuned, self.tuned, self.model_name("tuned")),
+            *self.others,
+        )
+
+    def model_name(self, side: str) -> str | None:
+        """A model's name from the comparison, or from its evaluation's own metrics."""
+        named = first_pair(self.comparison or {}).get(f"{side}_name")
+        if named is None:
+            evaluation = self.base if side == "base" else self.tuned
+            named = evaluation.metrics.get("model") if evaluation else None
+        return None if named is None else str(named)
+
+
+def first_pair(comparison: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The comparison of the first two evaluations, in the object of two or in that of several."""
+    listed = comparison.get("comparisons")
+    if isinstance(listed, list) and listed and isinstance(listed[0], Mapping):
+        first: Mapping[str, Any] = listed[0]
+        return first
+    return comparison
 
 
 def read_run(run_dir: Path, base_tag: str, tuned_tag: str) -> RunFiles:

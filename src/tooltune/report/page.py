@@ -13,6 +13,9 @@ import hashlib
 import json
 import os
 import re
+import secrets
+import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -25,15 +28,23 @@ from markupsafe import Markup
 from tooltune.errors import UserError
 from tooltune.scrub import scrub_shapes
 
+_LARGE = 1_000_000  # characters of data; less can as well be read in the file
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
-def render_page(name: str, data: Any, **values: Any) -> str:
+def render_page(
+    name: str, data: Any, *, parts: Sequence[str] = (), pack: bool = False, **values: Any
+) -> str:
     """The page `NAME.html.jinja` with its NAME.css and NAME.js, as HTML text.
 
-    `data` is the JSON value that the script reads; `values` are the template's own.
+    `data` is the JSON value that the script reads: where it is large and `pack` allows it, it is
+    embedded compressed (zlib, base64), which `unpack.js` reads. `parts` are the names of further
+    scripts that go before NAME.js; `values` are the template's own.
     """
-    style, script = (asset(f"base.{kind}") + asset(f"{name}.{kind}") for kind in ("css", "js"))
+    style = asset("base.css") + asset(f"{name}.css")
+    script = "".join(asset(f"{part}.js") for part in ("base", *parts, name))
+    content, packed = _embed(data, pack)
+    hole = f"data-{secrets.token_hex(16)}"
     page = (
         _environment()
         .get_template(f"{name}.html.jinja")
@@ -41,12 +52,18 @@ def render_page(name: str, data: Any, **values: Any) -> str:
             policy=_policy(style, script),
             style=Markup(style),
             script=Markup(script),
-            data=_embed(data),
+            data=hole,
+            packed=packed,
             **values,
         )
     )
-    # A lone surrogate is legal in JSON and impossible in UTF-8.
-    return _SURROGATE.sub("\ufffd", scrub_shapes(page))
+    # The data were cleaned before they were packed, and packed they look like anything.
+    return _clean(page).replace(hole, content)
+
+
+def _clean(text: str) -> str:
+    """Without secrets, nor the lone surrogates that are legal in JSON and impossible in UTF-8."""
+    return _SURROGATE.sub("\ufffd", scrub_shapes(text))
 
 
 def _environment() -> Environment:
@@ -75,14 +92,16 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _embed(data: Any) -> Markup:
-    """JSON that neither ends its script element nor trips over U+2028 and U+2029."""
+def _embed(data: Any, pack: bool) -> tuple[str, bool]:
+    """The data as the text of a script element, and whether it is packed.
 
-    def dumps(value: Any, **options: Any) -> str:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-    return htmlsafe_json_dumps(data, dumps=dumps)
+    JSON there neither ends its element nor trips over U+2028 and U+2029.
+    """
+    text = _clean(json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+    if pack and len(text) > _LARGE:
+        return base64.b64encode(zlib.compress(text.encode(), 6)).decode(), True
+    text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return str(htmlsafe_json_dumps(data, dumps=lambda value, **options: text)), False
 
 
 def write_page(path: Path, page: str) -> Path:

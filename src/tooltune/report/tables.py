@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from scipy.stats import binomtest
+
+from tooltune.report.files import Evaluation
 from tooltune.report.numbers import (
     DASH,
     bounds,
@@ -19,16 +22,27 @@ from tooltune.report.numbers import (
     signed,
     whole,
 )
+from tooltune.report.samples import main_accuracy, main_samples
 
 # key: (label, what it means). The order is the order of the table.
 METRICS: dict[str, tuple[str, str]] = {
     "accuracy": ("Accuracy", "the whole turn right: every call, every argument, no extra call"),
+    "accuracy_normalised": (
+        "Accuracy by meaning",
+        "the same, arguments compared by what they mean",
+    ),
     "balanced_accuracy": ("Balanced accuracy", "mean of accuracy and abstain accuracy"),
     "abstain_accuracy": ("Abstain accuracy", "turns without a call where none was wanted"),
+    "abstain_called_rate": ("Called needlessly", "such turns that made a call; lower is better"),
+    "abstain_malformed_rate": (
+        "Garbage instead of text",
+        "such turns with nothing but attempts that do not parse; lower is better",
+    ),
     "has_call": ("Makes a call", "turns with any attempt at a call"),
     "name_correct": ("Right tool", "calls that name the right tool"),
     "args_json_valid": ("Valid JSON", "calls whose arguments parse"),
     "args_exact_match": ("Arguments exact", "calls whose arguments all agree"),
+    "args_normalised_match": ("Arguments by meaning", "calls whose arguments all mean the same"),
     "args_field_recall": ("Argument recall", "expected arguments that are there and right"),
     "args_field_precision": ("Argument precision", "given arguments that were expected and right"),
     "call_precision": ("Call precision", "calls made that were expected and right"),
@@ -43,7 +57,9 @@ METRICS: dict[str, tuple[str, str]] = {
     "loss": ("Loss", "mean negative log-likelihood of the targets; lower is better"),
     "val_loss": ("Validation loss", "mean negative log-likelihood; lower is better"),
 }
-_LOWER_IS_BETTER = frozenset({"malformed_rate", "loss", "val_loss"})
+_LOWER_IS_BETTER = frozenset(
+    {"malformed_rate", "abstain_called_rate", "abstain_malformed_rate", "loss", "val_loss"}
+)
 _NO_RATE = frozenset({"loss", "val_loss"})
 
 
@@ -103,7 +119,14 @@ def headline(comparison: Mapping[str, Any], flips: Mapping[str, int]) -> Headlin
     """The headline of a comparison object; `flips` counts samples where it has no counts."""
     entry = _entry(comparison, "accuracy")
     sentences = [
-        text for text in (_verdict(entry), _basis(comparison), _mcnemar(entry, flips)) if text
+        text
+        for text in (
+            _verdict(entry),
+            _basis(comparison),
+            _flips_told(entry, flips),
+            _detectable(entry),
+        )
+        if text
     ]
     return Headline(
         base=_span(entry, "base"),
@@ -112,6 +135,31 @@ def headline(comparison: Mapping[str, Any], flips: Mapping[str, int]) -> Headlin
         interval=interval(entry.get("ci95")),
         trend=_trend("accuracy", entry),
         sentences=tuple(sentences),
+    )
+
+
+def accuracy_span(comparison: Mapping[str, Any], side: str) -> Span | None:
+    """The accuracy of the side `base` or `tuned` with its interval, `None` where it is unknown."""
+    return _span(_entry(comparison, "accuracy"), side)
+
+
+def lone_headline(evaluation: Evaluation | None) -> Headline:
+    """The headline of one evaluation: the accuracy of its main set with Wilson's interval."""
+    metrics = evaluation.metrics if evaluation else {}
+    right, n = main_accuracy(evaluation)
+    entry: dict[str, Any] = {"tuned": right / n if n else metrics.get("tool_call/accuracy")}
+    if n:
+        low, high = binomtest(right, n).proportion_ci(method="wilson")
+        entry["tuned_ci95"] = [float(low), float(high)]
+    traces, turns = metrics.get("n_traces"), len(main_samples(evaluation))
+    basis = _basis({"n_traces": traces, "n_call_turns": n, "n_samples": turns}) if n else None
+    return Headline(
+        base=None,
+        tuned=_span(entry, "tuned"),
+        difference=None,
+        interval=None,
+        trend="unclear",
+        sentences=(basis,) if basis else (),
     )
 
 
@@ -254,13 +302,20 @@ def _basis(comparison: Mapping[str, Any]) -> str | None:
     )
 
 
-def _mcnemar(entry: Mapping[str, Any], flips: Mapping[str, int]) -> str | None:
+def _flips_told(entry: Mapping[str, Any], flips: Mapping[str, int]) -> str | None:
+    """How many turns changed, and whether chance would do that: by conversation, where known."""
     fixed = entry.get("tuned_only", flips.get("fixed", 0))
     broken = entry.get("base_only", flips.get("broken", 0))
     if not isinstance(fixed, int) or not isinstance(broken, int):
         return None
     told = f"Of the turns that should call, tuning fixed {fixed:,} and broke {broken:,}"
-    p = number(entry.get("mcnemar_p"))
+    by_turn, by_conversation = number(entry.get("mcnemar_p")), number(entry.get("sign_flip_p"))
+    tests = []
+    if by_conversation is not None:
+        tests.append(f"sign-flip test by conversation, {p_value(by_conversation)}")
+    if by_turn is not None:
+        tests.append(f"exact McNemar test over turns, {p_value(by_turn)}")
+    p = by_turn if by_conversation is None else by_conversation
     if p is None:
         return f"{told}."
     if p < 0.001:
@@ -269,7 +324,15 @@ def _mcnemar(entry: Mapping[str, Any], flips: Mapping[str, int]) -> str | None:
         chance = "chance alone would seldom split them so unevenly"
     else:
         chance = "chance alone could well have split them so"
-    return f"{told}; {chance} (exact McNemar test, {p_value(p)})."
+    return f"{told}; {chance} ({'; '.join(tests)})."
+
+
+def _detectable(entry: Mapping[str, Any]) -> str | None:
+    """Where nothing is shown: what so many turns could have shown."""
+    least = number(entry.get("detectable_difference"))
+    if least is None or bounds(entry.get("ci95")) is None or _trend("accuracy", entry) != "unclear":
+        return None
+    return f"So many turns would show a difference of {least * 100:.1f} points 4 times out of 5."
 
 
 def _clamp(value: float) -> float:

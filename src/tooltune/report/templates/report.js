@@ -1,65 +1,62 @@
-// The list of samples. Data becomes text nodes and nothing else: never markup, attributes that
-// load, or code. Rows are made when shown, their bodies when opened.
+// The list of samples and its filters. Rows are made when shown, their bodies when opened.
 (() => {
   const holder = document.getElementById("data");
   const list = document.getElementById("list");
-  const filters = document.getElementById("filters");
-  if (!holder || !filters) return;
-  const data = JSON.parse(holder.textContent);
+  const form = document.getElementById("filters");
+  if (!holder || !form) return;
+  const at = (id) => document.getElementById(id);
   const PAGE = 100;
-  const STATES = {
-    fixed: ["↑", "Fixed"],
-    broken: ["↓", "Broken"],
-    right: ["✓", "Right"],
-    wrong: ["✗", "Wrong"],
-    unpaired: ["–", "Unpaired"],
-  };
-  const OUTCOMES = {
-    call: "called a tool",
-    abstained: "made no call",
-    malformed: "malformed call",
-    skipped: "skipped",
-  };
-  const MARKS = { same: "=", wrong: "≠", missing: "−", extra: "+" };
-  const wanted = { state: "", kind: "", dataset: "", words: [] };
-  const texts = new Map();
-  let found = data.rows;
+  const NAMES = { failure: "any failure", status: "any status", tool: "any tool", dataset: "all" };
+  const MOST_OPTIONS = 400;
+  let data = null;
+  let filters = null;
+  let found = [];
   let shown = 0;
 
-  const plural = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
-  const address = (row) => `#sample=${encodeURIComponent(`${row.dataset}/${row.id}`)}`;
-  const spaced = (text) => text.replaceAll("_", " ");
-
-  function searchable(row) {
-    if (!texts.has(row)) {
-      const parts = [row.id, row.question, row.answer, ...row.expected];
-      for (const side of [row.base, row.tuned]) {
-        if (side) parts.push(side.text, side.outcome, side.skipped, ...side.reasons);
-      }
-      for (const place of row.messages) parts.push(data.messages[place].text);
-      texts.set(row, parts.join("\n").toLowerCase());
-    }
-    return texts.get(row);
-  }
-
-  // Whether a row passes every filter but the one named.
-  function passes(row, but) {
-    if (but !== "state" && wanted.state && row.state !== wanted.state) return false;
-    if (but !== "kind" && wanted.kind && row.kind !== wanted.kind) return false;
-    if (wanted.dataset && row.dataset !== wanted.dataset) return false;
-    return wanted.words.every((word) => searchable(row).includes(word));
+  function start(loaded) {
+    data = loaded;
+    data.paired = data.columns.filter((_, place) => data.rows.some((row) => row.sides[place])).length > 1;
+    filters = makeFilters(data);
+    follow();
+    setTimeout(filters.warm, 200);
   }
 
   function update() {
-    for (const button of filters.querySelectorAll("button[data-filter]")) {
+    const { rows, counts } = filters.apply();
+    for (const button of form.querySelectorAll("button[data-filter]")) {
       const { filter, value } = button.dataset;
-      const n = data.rows.filter((row) => (!value || row[filter] === value) && passes(row, filter));
-      button.setAttribute("aria-pressed", String(wanted[filter] === value));
-      button.querySelector(".count").textContent = n.length.toLocaleString("en");
+      button.setAttribute("aria-pressed", String(filters.wanted[filter] === value));
+      button.querySelector(".count").textContent = (counts[filter].get(value) ?? 0).toLocaleString("en");
     }
-    show(data.rows.filter((row) => passes(row)));
-    document.getElementById("told").textContent =
+    for (const select of form.querySelectorAll("select[data-facet]")) fill(select, counts[select.dataset.facet]);
+    show(rows);
+    at("told").textContent =
       found.length === data.rows.length ? "" : `${plural(found.length, "sample")} found`;
+    at("clear").hidden = found.length === data.rows.length && !anyWanted();
+  }
+
+  function anyWanted() {
+    return Object.values(filters.wanted).some((value) => value.length > 0);
+  }
+
+  // Every value that samples have, with the number that choosing it would leave.
+  function fill(select, counts) {
+    const name = select.dataset.facet;
+    if (select.options.length === 0) {
+      const all = [...counts].filter(([value]) => value !== "");
+      all.sort(([a, n], [b, m]) => m - n || a.localeCompare(b));
+      for (const value of ["", ...all.slice(0, MOST_OPTIONS).map(([value]) => value)]) {
+        const option = make("option", "");
+        option.value = value;
+        select.append(option);
+      }
+      select.closest("label").hidden = all.length < (name === "dataset" ? 2 : 1);
+    }
+    for (const option of select.options) {
+      const label = name === "tool" || option.value === "" ? option.value : spaced(option.value);
+      option.textContent = readable(option.value === "" ? NAMES[name] : `${label} (${(counts.get(option.value) ?? 0).toLocaleString("en")})`);
+    }
+    select.value = filters.wanted[name];
   }
 
   function show(rows) {
@@ -74,187 +71,139 @@
     list.append(...rows);
     shown += rows.length;
     const left = found.length - shown;
-    const more = document.getElementById("more");
+    const more = at("more");
     more.hidden = left === 0;
     more.textContent = `Show ${Math.min(PAGE, left)} more of ${left.toLocaleString("en")}`;
     return rows;
   }
 
   function item(row) {
-    const [glyph, label] = STATES[row.state];
-    const want = row.kind === "abstain" ? "no call" : row.expected.map((c) => c.split("(")[0]).join(", ");
+    const state = filters.stateOf(row);
+    const [glyph, label] = STATES[state];
+    const want = row.any ? "any call" : row.kind === "abstain" ? "no call" : (row.wanted ?? []).join(", ");
+    const each = row.sides.length > 2 && make("small", "each", ...row.sides.map((side) => (side ? (side.correct ? "✓" : "✗") : "–")));
+    const failure = row.sides[filters.pair.to]?.class || row.sides[filters.pair.from]?.class;
     const summary = make(
       "summary",
       "",
-      make("span", `mark ${row.state}`, make("i", "", glyph), label),
+      make("span", `mark ${state}`, make("i", "", glyph), label, each),
       make("bdi", "question", row.question || "(no user message)"),
+      make("span", "class", failure ? spaced(failure) : ""),
       make("bdi", row.kind === "abstain" ? "want none" : "want", want),
     );
     const details = make("details", "sample", summary);
     details.addEventListener("toggle", () => {
-      if (details.open && details.childElementCount === 1) details.append(body(row));
+      if (details.open && details.childElementCount === 1) details.append(sampleBody(row, data));
     });
     return make("li", "", details);
   }
 
-  function body(row) {
-    const link = make("a", "", "link to this sample");
-    link.setAttribute("href", address(row)); // a fragment, its data percent-encoded
-    return make(
-      "div",
-      "body",
-      make("p", "meta", make("bdi", "", row.id), " · ", make("bdi", "", spaced(row.dataset)), " · ", link),
-      context(row),
-      expectation(row),
-      make("div", "sides", side("Base", row.base, row), side("Tuned", row.tuned, row)),
-    );
-  }
-
-  function context(row) {
-    const messages = row.messages.map((place) => data.messages[place]);
-    const tools = row.tools.map((place) => data.tools[place]);
-    const last = messages.findLast((message) => message.role === "user");
-    const box = make("div", "context");
-    if (last && last.text !== row.question) {
-      box.append(make("h4", "", "Last user message"), make("pre", "quote", last.text));
+  function named() {
+    try {
+      return decodeURIComponent(location.hash.slice("#sample=".length));
+    } catch {
+      return ""; // no link that this page made
     }
-    if (messages.length) {
-      box.append(fold(`Whole prompt, ${plural(messages.length, "message")}`, () => messages.map(spoken)));
-    }
-    if (tools.length) box.append(fold(`${plural(tools.length, "tool")} offered`, () => tools.map(offered)));
-    return box;
-  }
-
-  // A closed section whose content is made when it is first opened.
-  function fold(title, content) {
-    const details = make("details", "fold", make("summary", "", title));
-    details.addEventListener("toggle", () => {
-      if (details.open && details.childElementCount === 1) details.append(...content());
-    });
-    return details;
-  }
-
-  function spoken(message) {
-    return make(
-      "div",
-      "message",
-      make("b", "", message.role, message.name && make("bdi", "", ` ${message.name}`)),
-      message.reasoning && make("pre", "reasoning", message.reasoning),
-      message.text && make("pre", "", message.text),
-      ...message.calls.map((call) => make("pre", "call", call)),
-    );
-  }
-
-  function offered(tool) {
-    return make(
-      "div",
-      "message",
-      make("b", "", tool.name),
-      tool.description && make("p", "", tool.description),
-      tool.parameters && make("pre", "", tool.parameters),
-    );
-  }
-
-  function expectation(row) {
-    const box = make("div", "expected", make("h4", "", "Expected"));
-    if (row.kind === "abstain") {
-      box.append(make("p", "none", "No tool call."));
-      if (row.answer) box.append(fold("The trace's own answer", () => [make("pre", "", row.answer)]));
-      return box;
-    }
-    for (const call of row.expected) box.append(make("pre", "call", call));
-    if (row.answer) box.append(fold("The trace's own turn", () => [make("pre", "", row.answer)]));
-    return box;
-  }
-
-  function side(title, result, row) {
-    const box = make("section", "side", make("h4", "", title));
-    if (!result) {
-      box.append(make("p", "none", "Not evaluated."));
-      return box;
-    }
-    const verdict = result.correct ? "right" : "wrong";
-    box.firstChild.append(
-      make("span", `mark ${verdict}`, make("i", "", STATES[verdict][0]), STATES[verdict][1]),
-      make("small", "", OUTCOMES[result.outcome] || result.outcome),
-    );
-    const why = [...result.reasons];
-    if (result.skipped && !why.includes(result.skipped)) why.push(result.skipped);
-    if (result.finish === "length") why.push("cut off at the token limit");
-    if (why.length) box.append(make("ul", "reasons", ...why.map((text) => make("li", "", spaced(text)))));
-    if (result.calls.length) box.append(make("div", "diffs", ...result.calls.map(callDiff)));
-    else if (row.kind === "call") box.append(make("p", "none", "No call."));
-    box.append(make("h5", "", "Output"), make("pre", "output", result.text || "(nothing)"));
-    return box;
-  }
-
-  function callDiff(call) {
-    const name = make("p", `name ${call.state}`, make("i", "", MARKS[call.state]));
-    if (call.actual === null) name.append(make("code", "", call.expected), make("small", "", "call missing"));
-    else if (call.expected === null) name.append(make("code", "", call.actual), make("small", "", "call not expected"));
-    else if (call.actual === call.expected) name.append(make("code", "", call.actual));
-    else name.append(make("code", "bad", call.actual), make("small", "", "expected"), make("code", "", call.expected));
-    if (call.status !== null && call.status !== "ok") name.append(make("small", "bad", spaced(call.status)));
-    const whole = call.actual === null || call.expected === null; // then its arguments need no marks
-    return make("div", `diff ${call.state}`, name, ...call.arguments.map((arg) => argumentDiff(arg, whole)));
-  }
-
-  function argumentDiff(arg, whole) {
-    const value = arg.state === "same" || arg.state === "missing" ? arg.expected : arg.actual;
-    const line = make(
-      "p",
-      `argument ${arg.state}`,
-      make("i", "", whole ? "" : MARKS[arg.state]),
-      make("code", "key", arg.key),
-      make("code", "value", value),
-    );
-    if (whole) return line;
-    if (arg.state === "wrong") line.append(make("small", "", "expected"), make("code", "value", arg.expected));
-    if (arg.state === "missing") line.append(make("small", "", "missing"));
-    if (arg.state === "extra") line.append(make("small", "", "not expected"));
-    return line;
   }
 
   // The address bar may name one sample: show it alone, open.
   function follow() {
-    const alone = document.getElementById("alone");
-    const row = data.rows.find((candidate) => address(candidate) === location.hash);
-    alone.hidden = !row;
-    filters.hidden = Boolean(row);
-    if (!row) {
+    const wantsOne = location.hash.startsWith("#sample=");
+    const name = wantsOne && named();
+    const row = wantsOne && data.rows.find((candidate) => nameOf(candidate) === name);
+    at("alone").hidden = !wantsOne;
+    form.hidden = wantsOne;
+    if (!wantsOne) {
       update();
       return;
     }
-    show([row]);
-    list.querySelector("details").open = true;
-    document.getElementById("samples").scrollIntoView();
+    at("which").textContent = row ? "One sample, by its link." : "No sample on this page has that link.";
+    show(row ? [row] : []);
+    const details = list.querySelector("details");
+    if (row) {
+      details.append(sampleBody(row, data)); // now: the page scrolls only as far as it is long
+      details.open = true;
+    }
+    at("samples").scrollIntoView();
   }
 
-  filters.addEventListener("submit", (event) => event.preventDefault());
-  filters.addEventListener("click", (event) => {
+  // Up and down walk the samples; the list grows where it ends.
+  function walk(event) {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const here = event.target.closest("li");
+    if (!step || !here || event.target.parentElement.className !== "sample") return;
+    if (step > 0 && !here.nextElementSibling && shown < found.length) showMore();
+    const next = step > 0 ? here.nextElementSibling : here.previousElementSibling;
+    if (!next) return;
+    event.preventDefault();
+    next.querySelector("summary").focus();
+  }
+
+  function reset() {
+    for (const name of Object.keys(filters.wanted)) filters.wanted[name] = name === "words" ? [] : "";
+    at("search").value = "";
+  }
+
+  // The tables above lead to the samples that they count.
+  function lead(button) {
+    reset();
+    filters.wanted[button.dataset.leads] = button.dataset.value;
+    filters.wanted.kind = button.dataset.kind ?? "";
+    filters.wanted.dataset = button.dataset.dataset;
+    filters.only = Number(button.dataset.column ?? -1);
+    if (at("only")) at("only").value = String(filters.only);
+    if (location.hash.startsWith("#sample=")) location.hash = "samples";
+    else update();
+    at("alone").hidden = true;
+    at("samples").scrollIntoView();
+    list.querySelector("summary")?.focus({ preventScroll: true });
+  }
+
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-filter]");
     if (!button) return;
-    wanted[button.dataset.filter] = button.dataset.value;
+    filters.wanted[button.dataset.filter] = button.dataset.value;
+    update();
+  });
+  form.addEventListener("change", (event) => {
+    const { facet, pair } = event.target.dataset;
+    if (facet) filters.wanted[facet] = event.target.value;
+    else if (pair) filters.pair[pair] = Number(event.target.value);
+    else if (event.target.id === "only") filters.only = Number(event.target.value);
+    else return;
     update();
   });
   let waiting = 0;
-  document.getElementById("search").addEventListener("input", (event) => {
+  at("search").addEventListener("input", (event) => {
     clearTimeout(waiting);
     waiting = setTimeout(() => {
-      wanted.words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
+      filters.wanted.words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
       update();
     }, 120);
   });
-  document.getElementById("dataset")?.addEventListener("change", (event) => {
-    wanted.dataset = event.target.value;
+  at("clear").addEventListener("click", () => {
+    reset();
     update();
+    at("search").focus();
   });
-  document.getElementById("more").addEventListener("click", () => {
+  at("more").addEventListener("click", () => {
     showMore()[0]?.querySelector("summary").focus();
   });
-  document.getElementById("leave").addEventListener("click", () => {
+  at("leave").addEventListener("click", () => {
     location.hash = "samples";
   });
-  addEventListener("hashchange", follow);
-  follow();
+  list.addEventListener("keydown", walk);
+  withData(
+    holder,
+    (loaded) => {
+      start(loaded);
+      addEventListener("hashchange", follow);
+      for (const button of document.querySelectorAll("button[data-leads]")) {
+        button.disabled = false;
+        button.addEventListener("click", () => lead(button));
+      }
+    },
+    () => { at("unpackable").hidden = false; },
+  );
 })();
