@@ -1,9 +1,9 @@
-"""Small renderers of each call syntax, and strategies for calls that try to break parsers."""
+"""Calls that try to break parsers, and tools that declare them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -57,58 +57,23 @@ def dump(value: Any, ascii_only: bool) -> str:
     return json.dumps(value, ensure_ascii=ascii_only)
 
 
-def hermes(calls: Sequence[Call], ascii_only: bool) -> str:
-    bodies = [dump({"name": n, "arguments": a}, ascii_only) for n, a in calls]
-    return "\n".join(f"<tool_call>\n{body}\n</tool_call>" for body in bodies) + "<|im_end|>\n"
+def tools_for(calls: Sequence[Call]) -> list[dict[str, Any]]:
+    """Tools whose schemas declare every argument's type."""
+    properties: dict[str, dict[str, Any]] = {}
+    for name, given in calls:
+        declared = properties.setdefault(name, {})
+        for key, value in given.items():
+            kind = type_of(value)
+            known = declared.setdefault(key, {"type": kind})
+            if known != {"type": kind}:
+                known.clear()  # of several types
+    return [
+        {"name": name, "parameters": {"type": "object", "properties": declared}}
+        for name, declared in properties.items()
+    ]
 
 
-def hermes_list(calls: Sequence[Call], ascii_only: bool) -> str:
-    body = dump([{"name": n, "arguments": a} for n, a in calls], ascii_only)
-    return f"<tool_call>{body}</tool_call>"
-
-
-def llama3(calls: Sequence[Call], ascii_only: bool) -> str:
-    bodies = [dump({"name": n, "parameters": a}, ascii_only) for n, a in calls]
-    return "<|python_tag|>" + "; ".join(bodies) + "<|eom_id|>"
-
-
-def mistral(calls: Sequence[Call], ascii_only: bool) -> str:
-    body = dump([{"name": n, "arguments": a} for n, a in calls], ascii_only)
-    return f"[TOOL_CALLS]{body}</s>"
-
-
-def mistral_named(calls: Sequence[Call], ascii_only: bool) -> str:
-    return "".join(f"[TOOL_CALLS]{n}[ARGS]{dump(a, ascii_only)}" for n, a in calls) + "</s>"
-
-
-def harmony(calls: Sequence[Call], ascii_only: bool) -> str:
-    return "<|start|>assistant".join(
-        f"<|channel|>commentary to=functions.{n} <|constrain|>json<|message|>"
-        f"{dump(a, ascii_only)}<|call|>"
-        for n, a in calls
-    )
-
-
-def harmony_recipient_first(calls: Sequence[Call], ascii_only: bool) -> str:
-    return "<|start|>assistant".join(
-        f" to=functions.{n}<|channel|>commentary json<|message|>{dump(a, ascii_only)}<|call|>"
-        for n, a in calls
-    )
-
-
-def bare_json(calls: Sequence[Call], ascii_only: bool) -> str:
-    return "\n".join(dump({"name": n, "arguments": a}, ascii_only) for n, a in calls)
-
-
-RENDERERS: dict[str, tuple[str, Callable[[Sequence[Call], bool], str]]] = {
-    "hermes": ("hermes", hermes),
-    "hermes_list": ("hermes", hermes_list),
-    "llama3": ("llama3", llama3),
-    "llama3_bare": ("llama3", bare_json),
-    "mistral": ("mistral", mistral),
-    "mistral_named": ("mistral", mistral_named),
-    "harmony": ("harmony", harmony),
-    "harmony_recipient_first": ("harmony", harmony_recipient_first),
-    "bare_json": ("bare_json", bare_json),
-}
-"""Way of writing: (format that reads it, renderer)."""
+def type_of(value: Any) -> str:
+    """JSON schema's name of a value's type."""
+    names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
+    return "null" if value is None else names.get(type(value), "object")

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.toolcalls import families
-from tests.toolcalls.families import RENDERERS
+from tests.toolcalls.formats.json_ways import WAYS
 from tooltune.errors import UserError
 from tooltune.toolcalls import ParsedToolCall, parse_tool_calls, parse_turn
-from tooltune.toolcalls.json_text import MAX_DEPTH, json_equal
+from tooltune.toolcalls.json_text import MAX_DEPTH
 from tooltune.traces.types import Tool
 
 GOOD = '{"name": "f", "arguments": {"x": 1}}'
@@ -28,33 +26,15 @@ def only(text: str, format: str | None = None) -> ParsedToolCall:
 # ---------------------------------------------------------------- what was written is read back
 
 
-@pytest.mark.parametrize("way", RENDERERS)
-@pytest.mark.parametrize("detected", [False, True])
-@settings(max_examples=25)
-@given(calls=families.calls, ascii_only=st.booleans())
-def test_rendered_calls_parse_back_whatever_their_strings_hold(way, detected, calls, ascii_only):
-    format, render = RENDERERS[way]
-    text = render(calls, ascii_only)
-    turn = parse_turn(text, None if detected else format)
-    assert [call.status for call in turn.calls] == ["ok"] * len(calls)
-    assert [call.name for call in turn.calls] == [name for name, _ in calls]
-    for call, (_, arguments) in zip(turn.calls, calls, strict=True):
-        assert json_equal(call.arguments, arguments)
-        assert call.arguments_valid_json
-        assert call.raw == text[slice(*call.span)]
-    assert turn.content == ""
-    assert turn.reasoning is None
-
-
 prose = st.text(st.sampled_from("abc ,.\n:\"'é5{}[]"), max_size=30)
 
 
-@pytest.mark.parametrize("way", ["hermes", "hermes_list", "llama3", "mistral", "mistral_named"])
+@pytest.mark.parametrize("way", ["hermes", "hermes_list", "llama3", "mistral", "mistral_v11"])
 @settings(max_examples=25)
 @given(thought=prose, before=prose, calls=families.calls)
 def test_text_and_reasoning_beside_calls_are_kept_apart(way, thought, before, calls):
-    format, render = RENDERERS[way]
-    text = f"<think>\n{thought}\n</think>\n\n{before}\n{render(calls, False)}"
+    format = WAYS[way].format
+    text = f"<think>\n{thought}\n</think>\n\n{before}\n{WAYS[way].write(calls, False)}"
     for turn in (parse_turn(text, format), parse_turn(text.removeprefix("<think>\n"), format)):
         assert turn.reasoning == (thought.strip() or None)
         assert turn.content == before.strip()
@@ -139,7 +119,7 @@ def test_whole_json_without_its_closer_is_unclosed_but_readable():
     ],
 )
 def test_each_broken_call_is_one_attempt_with_its_status(body, status):
-    call = only(f"<tool_call>{body}</tool_call>")
+    call = only(f"<tool_call>{body}</tool_call>", "hermes")
     assert call.status == status
     assert call.arguments_valid_json is (status == "missing_name")
 
@@ -368,51 +348,3 @@ def test_the_record_has_the_reference_s_fields_in_its_order():
         True,
         "raw",
     )
-
-
-# ---------------------------------------------------------------------------------- linear time
-
-UNITS = [
-    "{",
-    '{"',
-    '{"a":',
-    '{"a":[[],',
-    '{"a":{"b":1},',
-    '{"name":"f","arguments":{',
-    '{"name":"f","arguments":\n',
-    "[",
-    '"',
-    "\\",
-    " ",
-    "<tool_call>",
-    "<tool_call>{",
-    '<tool_call>{"a',
-    "<tool_call>[{},",
-    "[TOOL_CALLS]",
-    "[TOOL_CALLS]a[ARGS]{",
-    "<|python_tag|>",
-    "<|python_tag|>a.call(",
-    "<|start|>",
-    "<|message|>{",
-    "<|channel|>a to=functions.f",
-    "<think>",
-    "</think>",
-    "</s>",
-]
-
-
-@pytest.mark.parametrize("opening", ["", "<tool_call>", "[TOOL_CALLS]", "<|channel|>", '{"a":"'])
-def test_adversarial_text_takes_linear_time(opening):
-    for unit in UNITS:
-        text = opening + unit * (100_000 // len(unit))
-        started = time.process_time()
-        parse_turn(text)
-        assert time.process_time() - started < 0.8, unit
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("unit", UNITS)
-def test_a_megabyte_of_adversarial_text_takes_about_a_second(unit):
-    started = time.process_time()
-    parse_turn(unit * (1_000_000 // len(unit)))
-    assert time.process_time() - started < 2.0

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from tests.toolcalls import families
+from tests.toolcalls.formats.json_ways import HERMES
 from tooltune.errors import UserError
 from tooltune.toolcalls import (
     GraderError,
@@ -186,7 +187,7 @@ def test_abstaining_calling_and_garbage_are_three_outcomes_of_a_turn_that_should
 @given(families.calls)
 def test_the_ground_truth_said_in_hermes_is_right_and_any_of_it_left_out_is_wrong(calls):
     truth = [{"name": name, "arguments": arguments} for name, arguments in calls]
-    said = parse_tool_calls(families.hermes(calls, ascii_only=False))
+    said = parse_tool_calls(HERMES.write(calls, False))
     score = score_turn(said, truth)
     assert score.correct
     assert all(score.scores[key] == 1 for key in (*SAMPLE_METRICS, "call_f1"))

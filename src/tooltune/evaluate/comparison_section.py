@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from tooltune.evaluate.comparison_breakdown import compare_breakdowns
+from tooltune.evaluate.evaluation_file import conversation_of
 from tooltune.evaluate.paired_tests import (
     design_effect,
     detectable_difference,
@@ -38,7 +39,7 @@ def compare_pairs(pairs: Sequence[Pair]) -> Row:
     """What `compare_evaluations` says of one set; `pairs` are (base, tuned), one per sample."""
     paired = {name: _paired(name, pairs) for name in METRICS}
     columns = {name: sides for name, sides in paired.items() if set(sides[0]) - {None}}
-    clusters = [cluster_of(base) for base, _ in pairs]
+    clusters = [conversation_of(base) for base, _ in pairs]
     differences = {name: _differences(*sides) for name, sides in columns.items()}
     intervals = _intervals(columns, differences, clusters)
     p_values = sign_flip_p_values(differences, clusters)
@@ -58,11 +59,6 @@ def compare_pairs(pairs: Sequence[Pair]) -> Row:
         "n_groups": len(set(clusters)),
         "breakdown": compare_breakdowns(pairs),
     }
-
-
-def cluster_of(sample: Sample) -> str:
-    """The conversation that a sample is of: its group, else its trace."""
-    return str(sample.get("group") or sample["example_id"])
 
 
 def _paired(name: str, pairs: Sequence[Pair]) -> tuple[Values, Values]:

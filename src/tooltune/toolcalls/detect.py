@@ -8,6 +8,8 @@ from dataclasses import replace
 from tooltune.toolcalls.scan import Format, Schemas
 from tooltune.toolcalls.types import ParsedTurn
 
+_CHANNEL = "<|channel|>"  # harmony's; other families have messages, too
+
 
 def detect(text: str, schemas: Schemas, formats: Mapping[str, Format]) -> ParsedTurn:
     """Take `text` apart by the family that reads it best; `format` of the turn names it.
@@ -17,6 +19,12 @@ def detect(text: str, schemas: Schemas, formats: Mapping[str, Format]) -> Parsed
     family wins that reads the greater share of its attempts as calls, then the one whose first
     call stands first, then the one that comes first in `formats`. Where no marked call is found
     the families without markers are tried in the same way. Without any call `format` is None.
+
+    Families share ways of writing, and then one of them is named for the other, with equal calls:
+    `bare_json` for Llama-3's and Gemma-3's JSON without a marker; `hermes` for a list in
+    `<tool_call>` tags (SmolLM's, and one of xLAM's), `granite3` where no closer follows;
+    `pythonic` for Gemma-3's list without a fence. Values that Qwen3-Coder's XML and GLM's write
+    as bare text have their types from the tools alone, whoever is named.
     """
     bare = {name: known for name, known in formats.items() if not known.markers}
     if not any(marker in text for known in formats.values() for marker in known.markers):
@@ -27,7 +35,8 @@ def detect(text: str, schemas: Schemas, formats: Mapping[str, Format]) -> Parsed
         for known in formats.values()
         if any(marker in outside for marker in known.markers)
     }
-    if first_marks and min(first_marks, key=first_marks.__getitem__) == "harmony":
+    others = [place for name, place in first_marks.items() if name != "harmony"]
+    if 0 <= outside.find(_CHANNEL) < min(others, default=len(text)):
         return formats["harmony"].parse(text, schemas)
     turn = _best(text, schemas, {name: formats[name] for name in formats if name in first_marks})
     return turn if turn.calls else _best(text, schemas, bare)

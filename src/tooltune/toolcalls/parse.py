@@ -75,8 +75,17 @@ def parse_tool_calls(
 ) -> list[ParsedToolCall]:
     """Every attempt at a tool call in `text`, in order, one record each.
 
-    Decode with special tokens kept, or the markers of most families vanish. Calls inside
-    reasoning are prose and not reported. See `parse_turn` for the arguments.
+    A record has the call's `name`, `arguments`, `status` (`ok`, or what is wrong with it: see
+    `docs/parsers.md`), its text (`raw`) and character offsets (`span`). Decode with special tokens
+    kept, or the markers of most families vanish. Calls inside reasoning are prose and not reported;
+    nothing is dropped or merged otherwise. See `parse_turn` for the arguments.
+
+    >>> call, = parse_tool_calls('<tool_call>{"name": "f", "arguments": {"x": 1}}</tool_call>')
+    >>> call.name, call.arguments, call.status
+    ('f', {'x': 1}, 'ok')
+
+    Never raises because of the text. Raises `UserError` for an unknown format or mode, and for a
+    tool without a name.
     """
     return list(parse_turn(text, format, tools, mode).calls)
 

@@ -8,6 +8,7 @@ repair is kept with the call, so that no score mixes the two by accident.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from tooltune.toolcalls.payload import as_call
 from tooltune.toolcalls.scan import Format
@@ -46,7 +47,10 @@ def _mended(text: str, call: ParsedToolCall, family: Format) -> ParsedToolCall:
     if family.payload == "arguments" and call.name:
         name, arguments = call.name, read.value
     else:
-        attempt = as_call(read.value, start, end)
+        value = _inner(read.value)
+        if family.name_key in value:
+            value = {**value, "name": value[family.name_key]}
+        attempt = as_call(value, start, end)
         if attempt.status != "ok" or attempt.name is None:
             return call
         name, arguments = attempt.name, attempt.arguments
@@ -59,3 +63,10 @@ def _mended(text: str, call: ParsedToolCall, family: Format) -> ParsedToolCall:
         status="ok",
         repairs=read.repairs or (around,),
     )
+
+
+def _inner(value: dict[str, Any]) -> dict[str, Any]:
+    """The one call of `{"tool_calls": [{…}]}`, else the object itself."""
+    listed = value.get("tool_calls")
+    is_one = isinstance(listed, list) and len(listed) == 1 and isinstance(listed[0], dict)
+    return dict(listed[0]) if isinstance(listed, list) and is_one else value

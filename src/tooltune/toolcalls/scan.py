@@ -34,7 +34,6 @@ CONTROL_TOKENS = (
     "<turn|>",
     "<|tool_response>",
     "<start_function_response>",
-    "<|eom|>",
     "<|eot|>",
     "<eos>",
     "</s>",
@@ -82,13 +81,14 @@ class Format(NamedTuple):
     `parse(text, schemas)` takes a turn apart; syntaxes that write values without their types
     (XML) type them by the schema of the tool that is called, and others need none. `payload` is
     what the JSON object in an attempt is: the whole `call`, its `arguments`, or None where a
-    call is not written in JSON.
+    call is not written in JSON. `name_key` is where a whole call has its name.
     """
 
     name: str
     markers: tuple[str, ...]
     parse: Callable[[str, Schemas], ParsedTurn]
     payload: Literal["call", "arguments"] | None = "call"
+    name_key: str = "name"
 
 
 def scan_turn(

@@ -1,8 +1,9 @@
 """Nearly-JSON, read for what it must have meant: what models write when they miss the grammar.
 
 Only slips with one possible meaning are mended, each by its name in `REPAIRS`. A string that is
-cut in its middle, a key without a value, a number that no JSON has: no reading, since anything
-read would be a guess about what the model had said.
+cut in its middle, a key without a value, an object or list that is cut before its next member, a
+number that no JSON has: no reading, since anything read would be a guess about what the model had
+said.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ class _Reader:
             top = inside[-1]
             at = self._peek()
             if not at:
+                if comma or not top:  # more was to come
+                    raise _NoReading
                 self.repairs.add("missing_closer")
                 break
             if at == ("}" if isinstance(top, dict) else "]"):

@@ -61,4 +61,4 @@ def _as_action(text: str, start: int, end: int) -> Attempt:
     return as_call(value, start, end)
 
 
-FORMAT = Format("cohere", (_TAG, "Action:"), parse)
+FORMAT = Format("cohere", (_TAG, "Action:"), parse, name_key="tool_name")

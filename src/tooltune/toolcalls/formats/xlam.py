@@ -64,14 +64,14 @@ def parse(text: str, schemas: Schemas = NO_SCHEMAS) -> ParsedTurn:
         head = _HEAD.match(text, start, end)
         body = head.end() if head else start
         after, whole = scan_json(text, body, end)
+        budget -= 0 if whole else after - start
         judge = _holds_calls if whole else _begins_calls
         if head is None or not judge(text, body, after if whole else end, head):
-            budget -= 0 if whole else after - start
-            again = not whole and budget > 0
-            return Reading([], body + 1 if again else max(after, body + 1))
+            return Reading([], body + 1 if not whole and budget > 0 else max(after, body + 1))
         if head[2] and (thought := _THOUGHT.search(head[2])):
             thoughts.append(read_json(thought[1]))
-        return _read_list(text, start, body, end, head)
+        reading = _read_list(text, start, body, end, head)
+        return reading if budget > 0 else reading._replace(end=max(after, reading.end))
 
     turn = without_wrappers(scan_turn(text, _OPEN, read, "xlam"), _WRAPPERS)
     if thoughts:
