@@ -123,8 +123,8 @@ def _second_start(data: str) -> dict[str, float]:
 
     from tooltune.config.load import load_config
     from tooltune.models.load import load_tokenizer
+    from tooltune.train.batches import step_plan
     from tooltune.train.data import prepare_data
-    from tooltune.train.recipe import step_plan
 
     base = {
         "model": MODEL,

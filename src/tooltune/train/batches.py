@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tooltune.config.schema import Config
 from tooltune.render.forest import TokenForest, merge_turns
 from tooltune.render.turns import RenderedTrace
 from tooltune.render.types import Turn
@@ -48,6 +49,18 @@ class StepPlan:
             order = np.random.default_rng([self.seed, epoch]).permutation(self.n_traces)
         start = position * self.global_batch_size
         return [int(i) for i in order[start : start + self.global_batch_size]]
+
+
+def step_plan(config: Config, n_traces: int) -> StepPlan:
+    schedule = config.step_scheduler
+    return StepPlan(
+        n_traces=n_traces,
+        global_batch_size=schedule.global_batch_size,
+        num_epochs=schedule.num_epochs,
+        max_steps=schedule.max_steps,
+        seed=config.seed,
+        shuffle=config.dataset.shuffle,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from tooltune.config.schema import Config
 from tooltune.models.load import resolve_model
 from tooltune.models.quiet import quiet_transformers
-from tooltune.train.batches import MicroBatch, cost_model, pack
+from tooltune.train.batches import MicroBatch, cost_model, pack, step_plan
 from tooltune.train.data import RunData
-from tooltune.train.recipe import step_plan
 
 _GIB = 1024**3
 _BYTES = {"bfloat16": 2, "float32": 4}

@@ -17,7 +17,7 @@ import torch
 from tooltune.config.schema import Config
 from tooltune.evaluate.compare import compare_evaluations, load_evaluation, write_comparison
 from tooltune.models.load import load_tokenizer
-from tooltune.train.batches import StepPlan, cost_model, pack, pack_in_parts
+from tooltune.train.batches import StepPlan, cost_model, pack, pack_in_parts, step_plan
 from tooltune.train.checkpoint import CheckpointStore, checkpoint_name, read_state
 from tooltune.train.data import RunData, prepare_data
 from tooltune.train.log import RunLog
@@ -89,18 +89,6 @@ def train(config: Config, preparing: Preparing | None = None) -> TrainResult:
             log.error(f"{type(error).__name__}: {error}")
             raise
     return TrainResult(directory, comparison)
-
-
-def step_plan(config: Config, n_traces: int) -> StepPlan:
-    schedule = config.step_scheduler
-    return StepPlan(
-        n_traces=n_traces,
-        global_batch_size=schedule.global_batch_size,
-        num_epochs=schedule.num_epochs,
-        max_steps=schedule.max_steps,
-        seed=config.seed,
-        shuffle=config.dataset.shuffle,
-    )
 
 
 class Run:
