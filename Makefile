@@ -27,7 +27,7 @@ demo: $(RUN)
 	$(BIN)/tooltune demo $(ARGS)
 
 test: $(DEV)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-slow: $(DEV)
 	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS)

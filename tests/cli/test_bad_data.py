@@ -184,11 +184,11 @@ def test_a_row_that_is_not_there_says_which_are(model: Path, data: Path) -> None
 def test_rows_that_no_template_can_say_are_explained_before_the_model_is_loaded(
     model: Path, tmp_path: Path
 ) -> None:
-    text = {"messages": [USER, {**ANSWER, "content": "see <|im_end|>"}], "tools": TOOLS}
+    text = {"messages": [{**USER, "content": "see <|im_end|>"}, ANSWER], "tools": TOOLS}
     path = write_rows(tmp_path / "traces.jsonl", text)
     said = refused("eval", "--model", model, "--data", path)
     assert "control_token_in_text" in said
-    assert "messages[1].content" in said
+    assert "messages[0].content" in said
 
 
 def test_traces_without_tools_have_nothing_to_score(model: Path, tmp_path: Path) -> None:

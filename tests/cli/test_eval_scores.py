@@ -107,6 +107,32 @@ def test_shards_put_together_are_the_whole(words: list[str], tmp_path: Path) -> 
     assert "in several of the evaluations" in refused(*twice)
 
 
+def test_nothing_that_was_generated_elsewhere_is_written_over(
+    base: Path, words: list[str], run: Any, tmp_path: Path
+) -> None:
+    succeeds(*words, "--limit", "1", "--out", tmp_path / "other")
+    rescore = ["eval", "--rescore", base, "--out"]
+    assert "holds another evaluation" in refused(*rescore, tmp_path / "other")
+    assert "a training run" in refused(*rescore, run.folder)
+    assert "folder of a training run" in refused(*words, "--out", run.folder)
+    succeeds(*rescore, tmp_path / "again")
+    assert "not generated there" in refused(*words, "--limit", "1", "--out", tmp_path / "again")
+    assert load_evaluation(tmp_path / "again") == load_evaluation(base)
+
+
+def test_what_every_shard_left_out_is_counted_once(base: Path, tmp_path: Path) -> None:
+    line = json.dumps({"sample_id": "x", "reason": "no call meets it"}) + "\n"
+    (base / "excluded.jsonl").write_text(line)
+    other = tmp_path / "other"
+    shutil.copytree(base, other)
+    records = load_evaluation(base)
+    for folder, part in ((base, records[::2]), (other, records[1::2])):
+        (folder / "samples.jsonl").write_text("".join(json.dumps(r) + "\n" for r in part))
+    succeeds("eval", "--rescore", base, "--rescore", other, "--out", tmp_path / "joined")
+    assert metrics_of(tmp_path / "joined")["n_excluded"] == 1
+    assert (tmp_path / "joined" / "excluded.jsonl").read_text() == line
+
+
 def test_evaluations_that_were_generated_otherwise_are_no_shards(
     words: list[str], evaluations: tuple[Path, Path], tmp_path: Path
 ) -> None:

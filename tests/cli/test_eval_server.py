@@ -77,6 +77,14 @@ def test_template_arguments_and_sampling_reach_the_server(
         assert (body["temperature"], body["top_k"]) == (0.5, 7)
 
 
+@pytest.mark.parametrize("option", [("--chat-template", "x.jinja"), ("--tokenizer", "a/b")])
+def test_in_chat_mode_nothing_is_rendered_here(
+    option: tuple[str, str], data: Path, tmp_path: Path
+) -> None:
+    said = refused(*words_of("http://127.0.0.1:9/v1", data, tmp_path, *option))
+    assert f"{option[0]}: in chat mode the server renders" in said
+
+
 def test_requests_that_failed_are_counted_as_wrong_and_asked_again_the_next_time(
     truth: dict[str, Any], data: Path, tmp_path: Path
 ) -> None:

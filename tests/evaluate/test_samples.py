@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.render.strategies import simple_trace
+from tooltune.errors import UserError
+from tooltune.evaluate.evaluator import ToolCallAccuracyEvaluator
 from tooltune.evaluate.prepare import prepare_samples, render_samples
-from tooltune.evaluate.samples import sample_turns, select_samples
+from tooltune.evaluate.samples import make_agent_chat_eval_samples, sample_turns, select_samples
 from tooltune.render.turns import RenderedTrace, Renderer
 from tooltune.traces.types import Message, Tool, Trace
 
@@ -91,3 +94,10 @@ def test_a_turn_that_was_not_free_to_call_is_no_test_of_abstaining(choice: Any) 
         1
     ]
     assert sample_turns(forced, include_abstain=True) == []
+
+
+def test_a_negative_limit_is_refused_instead_of_dropping_the_last_samples(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="max_eval_samples is -1"):
+        make_agent_chat_eval_samples(path=tmp_path / "x.jsonl", max_eval_samples=-1)
+    with pytest.raises(UserError, match="max_eval_samples is -1"):
+        ToolCallAccuracyEvaluator(path=tmp_path / "x.jsonl", max_eval_samples=-1)

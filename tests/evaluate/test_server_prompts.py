@@ -141,7 +141,8 @@ def test_the_thinking_switch_is_a_cause(kind: str, qwen3: Any) -> None:
     spec = RenderSpec(chat_template_kwargs={"enable_thinking": False})
     (found,) = compare(kind, qwen3, spec=spec)
     assert not found.same
-    assert found.cause == causes.THINKING
+    assert found.cause is not None
+    assert causes.THINKING in found.cause.split("; or ")  # of the same length may be another
 
 
 @pytest.mark.parametrize(

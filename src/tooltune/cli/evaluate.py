@@ -109,6 +109,12 @@ def command(
     server = opt.server(
         engine, base_url, server_mode, model, tokenizer, api_key_env, concurrency, timeout
     )
+    if server is not None and server.mode == "chat" and (chat_template or tokenizer):
+        given = "--chat-template" if chat_template else "--tokenizer"
+        raise UserError(
+            f"{given}: in chat mode the server renders the prompts",
+            fix="leave it out, or use --server-mode completion",
+        )
     if server is not None and server.mode == "chat" and max_prompt_tokens is not None:
         raise UserError(
             "--max-prompt-tokens: in chat mode nobody here knows how long a prompt is",
@@ -237,6 +243,19 @@ def _rescore(
 def _check_out(out: Path, model: str, overwrite: bool) -> None:
     """Raise UserError before the work, not after it, where the results must not be written."""
     from tooltune.errors import UserError
+
+    if (out / "config.yaml").exists():
+        raise UserError(
+            f"--out {out} is the folder of a training run, whose ledger and report would be "
+            "overwritten",
+            fix="choose another folder",
+        )
+    generated = (out / "outputs.jsonl").exists()
+    if (out / "samples.jsonl").exists() and not generated and not overwrite:
+        raise UserError(
+            f"--out {out} holds samples that were not generated there",
+            fix="choose another folder, or give --overwrite to lose them",
+        )
 
     try:
         there = jsonlib.loads((out / "metrics.json").read_bytes())["model"]

@@ -88,9 +88,16 @@ def evaluate_here(
     with ExitStack() as stack:
         log = _open_log(stack, asked, decides)
         with counting("generated turns") as progress:
-            done = evaluate_model(
-                loaded, tokenizer, renderer, prepared, options, log=log, on_progress=progress
-            )
+            try:
+                done = evaluate_model(
+                    loaded, tokenizer, renderer, prepared, options, log=log, on_progress=progress
+                )
+            except torch.OutOfMemoryError as error:
+                raise UserError(
+                    f"out of GPU memory: {str(error).splitlines()[0]}",
+                    fix="give --max-prompt-tokens or --skip-on-cuda-oom; with --out the same "
+                    "command goes on where it stopped",
+                ) from error
     return done, prompts
 
 
@@ -192,6 +199,8 @@ def _template_facts(tokenizer: Any, spec: RenderSpec) -> dict[str, Any]:
 
     template = str(tokenizer.chat_template)
     facts = replace(spec, chat_template=None).to_dict()
+    if "strftime_now" not in template:
+        facts["date"] = None  # it decides nothing: shards of two days are alike
     keys = ("chat_template_kwargs", "date", "drop_history_reasoning_content", "control_tokens")
     return {
         "chat_template": hashlib.sha256(template.encode()).hexdigest()[:16],

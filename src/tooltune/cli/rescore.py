@@ -39,6 +39,12 @@ def rescore(
         raise UserError(f"{into} is a file", fix="give the folder of an evaluation")
     if any(into.resolve() == folder.resolve() for folder in folders) and len(folders) > 1:
         raise UserError(f"--out {into} is one of the shards", fix="choose another folder")
+    own = any(into.resolve() == folder.resolve() for folder in folders)
+    if not own and any((into / name).exists() for name in ("outputs.jsonl", "config.yaml")):
+        raise UserError(
+            f"--out {into} holds another evaluation, or a training run",
+            fix="choose another folder",
+        )
     with working(f"reading {many(len(folders), 'evaluation')}"):
         shards = [load_evaluation(folder) for folder in folders]
     name = _one_model(folders)
@@ -109,10 +115,13 @@ def _check_disjoint(records: Sequence[Record]) -> None:
 
 
 def _excluded_before(folders: Sequence[Path]) -> Iterable[Record]:
+    """Each once: every shard of a suite lists the questions that it leaves out."""
+    seen: dict[bytes, None] = {}
     for folder in folders:
         path = folder / "excluded.jsonl"
         if path.is_file():
-            yield from (json.loads(line) for line in path.read_bytes().split(b"\n") if line)
+            seen |= dict.fromkeys(line for line in path.read_bytes().split(b"\n") if line)
+    yield from map(json.loads, seen)
 
 
 def _keep_ledgers(folders: Sequence[Path], into: Path) -> None:

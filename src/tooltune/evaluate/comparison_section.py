@@ -178,10 +178,10 @@ def _balanced(
         return entry | {name: parts[0][name] for name in ("ci95", "n", "sign_flip_p")}
     if len(set(clusters)) < 2:
         interval = [-1.0, 1.0]
-    elif any(differences):
-        interval = list(cluster_bootstrap_ci(differences, clusters, strata=kinds))
     else:
-        interval = [fmean(part["ci95"][end] for part in parts) for end in (0, 1)]
+        interval = list(cluster_bootstrap_ci(differences, clusters, strata=kinds))
+        if interval[0] == interval[1]:  # nothing to draw: certainty would be claimed
+            interval = [fmean(part["ci95"][end] for part in parts) for end in (0, 1)]
     return entry | {
         "ci95": interval,
         "n": len(pairs),

@@ -19,6 +19,7 @@ from tooltune.evaluate.prepare import (
 )
 from tooltune.evaluate.results import summarise
 from tooltune.evaluate.run import EvalOptions, evaluate_model, sampling_of
+from tooltune.evaluate.samples import check_sample_limit
 from tooltune.evaluate.scoring import ScoringOptions
 from tooltune.render.turns import Renderer
 from tooltune.toolcalls.match import Matching
@@ -85,6 +86,7 @@ class ToolCallAccuracyEvaluator:
             raise UserError(
                 "the evaluator needs exactly one source", fix="give `dataset_name` or `path`"
             )
+        check_sample_limit(max_eval_samples)
         self._source: dict[str, Any] = {
             "path": path,
             "dataset_name": dataset_name,

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from tooltune.evaluate.engines import pick_engine
+from tooltune.evaluate.engines.modes import device_of
 from tooltune.evaluate.engines.types import Generation, Request, Sampling
 from tooltune.evaluate.outputs import Output
 from tooltune.evaluate.prepare import Task
@@ -44,6 +45,8 @@ def model_source(
     (when called): torch.cuda.OutOfMemoryError under `raise_on_cuda_oom`.
     """
     engine = pick_engine(model)
+    device = device_of(model)
+    devices = [device] if device.type == "cuda" else []
     pad = getattr(tokenizer, "pad_token_id", None)
     pad = getattr(tokenizer, "eos_token_id", None) if pad is None else pad
 
@@ -63,7 +66,7 @@ def model_source(
 
     def generate(tasks: Sequence[Task], on_output: OnAnswer) -> None:
         deliver = _Deliver(tokenizer, on_output)
-        with torch.random.fork_rng():  # evaluation draws nothing from the training RNG
+        with torch.random.fork_rng(devices):  # evaluation draws nothing from the training RNG
             try:
                 run(tasks, deliver)
             except Exception as error:

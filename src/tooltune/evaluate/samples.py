@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tooltune.errors import UserError
 from tooltune.render.turns import RenderedTrace
 from tooltune.render.types import Turn
 from tooltune.toolcalls.truth import GroundTruth
@@ -141,6 +142,12 @@ def ground_truth_calls(trace: Trace, index: int) -> list[dict[str, Any]]:
     return list(calls)
 
 
+def check_sample_limit(count: int | None) -> None:
+    """Raises: UserError for a negative number, which would drop samples from the end."""
+    if count is not None and count < 0:
+        raise UserError(f"max_eval_samples is {count}", fix="leave it out for all samples")
+
+
 def make_agent_chat_eval_samples(
     *,
     dataset_name: str | None = None,
@@ -161,6 +168,7 @@ def make_agent_chat_eval_samples(
 
     Raises: UserError for a source that cannot be read or holds no usable row.
     """
+    check_sample_limit(max_eval_samples)
     traces = load_traces(
         path,
         dataset_name=dataset_name,

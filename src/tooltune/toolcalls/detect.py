@@ -16,9 +16,10 @@ def detect(text: str, schemas: Schemas, formats: Mapping[str, Format]) -> Parsed
 
     Families whose markers stand in the text come first, and markers inside the strings of calls
     that bear none show nothing. A text that begins as harmony messages is harmony; else the
-    family wins that reads the greater share of its attempts as calls, then the one whose first
-    call stands first, then the one that comes first in `formats`. Where no marked call is found
-    the families without markers are tried in the same way. Without any call `format` is None.
+    family wins that reads the greater share of its attempts as calls, then the one that finds names
+    in more of them, then the one whose first call stands first, then the one that comes first in
+    `formats`. Where no marked call is found the families without markers are tried in the same
+    way. Without any call `format` is None.
 
     Families share ways of writing, and then one of them is named for the other, with equal calls:
     `bare_json` for Llama-3's and Gemma-3's JSON without a marker; `hermes` for a list in
@@ -46,12 +47,19 @@ def _best(text: str, schemas: Schemas, formats: Mapping[str, Format]) -> ParsedT
     turns = [known.parse(text, schemas) for known in formats.values()]
     calling = [turn for turn in turns if turn.calls]
     if calling:
-        return min(calling, key=lambda turn: (-_share_of_calls(turn), turn.calls[0].span[0]))
+        return min(
+            calling,
+            key=lambda turn: (-_share_of_calls(turn), -_share_named(turn), turn.calls[0].span[0]),
+        )
     return replace(turns[0], format=None) if turns else ParsedTurn(None, text.strip())
 
 
 def _share_of_calls(turn: ParsedTurn) -> float:
     return sum(call.status == "ok" for call in turn.calls) / len(turn.calls)
+
+
+def _share_named(turn: ParsedTurn) -> float:
+    return sum(call.name is not None for call in turn.calls) / len(turn.calls)
 
 
 def _outside_calls(text: str, turns: list[ParsedTurn]) -> str:

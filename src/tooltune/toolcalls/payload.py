@@ -21,6 +21,10 @@ Interpret: TypeAlias = Callable[[str, int, int], Attempt]
 """Reads the whole JSON value `text[start:end]` as a call."""
 
 
+# Keys of a call that has no arguments; another one, without them, is arguments in a wrong place.
+_BESIDE_ARGUMENTS = {"name", "id", "type", "index", "tool_call_id"}
+
+
 class Payload(NamedTuple):
     """The attempts read, the index after them, and whether the JSON ended well."""
 
@@ -138,6 +142,8 @@ def as_call(value: Any, start: int, end: int) -> Attempt:
     name = value.get("name")
     if not isinstance(name, str) or not name.strip():
         name = None
+    if not value.keys() & {"arguments", "parameters"} and value.keys() - _BESIDE_ARGUMENTS:
+        return Attempt(start, end, name)
     given = value.get("arguments", value.get("parameters", {}))
     arguments, status = as_arguments(given)
     if status == "ok" and name is None:

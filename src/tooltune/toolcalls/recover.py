@@ -7,6 +7,7 @@ repair is kept with the call, so that no score mixes the two by accident.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,8 @@ from tooltune.toolcalls.payload import as_call
 from tooltune.toolcalls.scan import Format
 from tooltune.toolcalls.tolerant_json import read_tolerant
 from tooltune.toolcalls.types import ParsedToolCall, ParsedTurn
+
+_CODE = re.compile(r"[(=]")  # before a brace: a dictionary inside code, and no call
 
 NOT_CLOSED = "not_closed"
 """The repair of a call that is whole, and whose closing marker is missing."""
@@ -43,6 +46,10 @@ def _mended(text: str, call: ParsedToolCall, family: Format) -> ParsedToolCall:
         return call
     read = read_tolerant(text, brace, end)
     if read is None or not isinstance(read.value, dict):
+        return call
+    if "{" in text[read.end : end]:  # a second object: one call would stand for two
+        return call
+    if family.payload == "call" and _CODE.search(text, start, brace):
         return call
     if family.payload == "arguments" and call.name:
         name, arguments = call.name, read.value

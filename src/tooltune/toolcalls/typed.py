@@ -13,7 +13,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from tooltune.toolcalls.json_text import InvalidJSON, json_equal, read_json
+from tooltune.toolcalls.json_text import InvalidJSON, json_equal, read_json, skip_space
+from tooltune.toolcalls.python_text import read_value as read_python
 
 Kinds: TypeAlias = frozenset[str]
 """JSON types that a schema allows."""
@@ -169,6 +170,10 @@ def _value(text: str, python_words: bool) -> Any:
     try:
         return read_json(text)
     except InvalidJSON:
+        if python_words and text.lstrip()[:1] in ("[", "{", "("):
+            read = read_python(text, 0, len(text))
+            if read.whole and read.sound and skip_space(text, read.end, len(text)) == len(text):
+                return read.value
         return text
 
 

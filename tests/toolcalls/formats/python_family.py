@@ -81,7 +81,10 @@ def check_linear(format: str, openings: Iterable[str], units: Iterable[str]) -> 
             text = opening + unit * (50_000 // len(unit))
             started = time.process_time()
             FORMATS[format].parse(text, {})
-            assert time.process_time() - started < 0.6, (opening, unit)
+            assert time.process_time() - started < 5, (
+                opening,
+                unit,
+            )  # a quadratic walk takes minutes
 
 
 def statuses(text: str, format: str, tools: Any = None) -> list[str]:

@@ -20,15 +20,19 @@ from tooltune.toolcalls.json_text import (
 )
 from tooltune.toolcalls.payload import as_call
 from tooltune.toolcalls.scan import NO_SCHEMAS, Attempt, Format, Reading, Schemas, scan_turn
+from tooltune.toolcalls.tolerant_json import read_tolerant
 from tooltune.toolcalls.types import ParsedTurn
 
 _OPEN = rf'\{{(?={WS}"{CHARS}"{WS}:)'
 _NAME = r'"name"\s*+:\s*+"[^"\\\n]*+"\s*+'
+_PLAIN = rf'"(?!(?:name|function)"){CHARS}"\s*+:\s*+"{CHARS}"\s*+,\s*+'  # as "type", "id"
+_FUNCTION = r'(?:"function"\s*+:\s*+\{\s*+)?+'
 _CALL_HEAD = re.compile(
-    rf'\{{\s*+{_NAME},\s*+"(?:arguments|parameters)"\s*+(?::\s*+[\{{"]|:?\s*+\Z)'
+    rf"\{{\s*+(?:{_PLAIN}){{0,4}}+{_FUNCTION}{_NAME},"
+    r'\s*+"(?:arguments|parameters)"\s*+(?::\s*+[\{"]|:?\s*+\Z)'
 )
 _CALL_WORDS = re.compile('"(?:arguments|parameters)"')
-_LINE_END = re.compile(r"$", re.MULTILINE)
+_LINE_END = re.compile(r"</think>|$", re.MULTILINE)
 _SECOND_LOOKS = 65_536
 """Characters that may be walked again after objects that broke, before whole stretches are passed
 over: real outputs never come near it, and it keeps the walk linear."""
@@ -55,6 +59,12 @@ def parse_as(text: str, name: str, separator: re.Pattern[str] | None = None) -> 
             return Reading([attempt] if attempt else [], parted.end() if parted else after)
         head = _CALL_HEAD.match(text, start, end)
         if head is not None:
+            # Where a forgiving reader sees it end is a better guess than the end of the line.
+            limit = min(end, start + max(budget, 0))
+            mended = read_tolerant(text, start, limit)
+            budget -= (mended.end if mended else limit) - start
+            if mended is not None and "missing_closer" not in mended.repairs:
+                return Reading([Attempt(start, mended.end, status="invalid_json")], mended.end)
             return _broken(text, start, after, end)
         # The broken object may be a lone brace in prose before a real call: look inside again.
         budget -= after - start

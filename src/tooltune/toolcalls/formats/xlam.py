@@ -39,7 +39,7 @@ _NEXT_MARK = re.compile(
     rf"\[TOOL_CALLS\]|<tool_call>|</think>|\{{{WS}\"tool_calls\"|\[\s*+\{{\s*+\"name\""
     r"|(?P<close></tool_call>|```)"
 )
-_AFTER_OBJECT = re.compile(rf"{WS}\}}")
+_AFTER_OBJECT = re.compile(rf'(?:{WS},{WS}"{CHARS}"{WS}:{WS}"{CHARS}")*+{WS}\}}')
 _AFTER_FENCE = re.compile(r"\s*+```")
 _THOUGHT = re.compile(rf'"thought"{WS}:{WS}("{CHARS}")')
 _NO_CALLS = re.compile(rf"(?:{_FENCE})?+(?:\[\s*+\]|{_OBJECT}\[\s*+\]\s*+\}})\s*+(?:```)?")
