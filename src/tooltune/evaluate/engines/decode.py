@@ -16,7 +16,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from tooltune.evaluate.engines.choose import choose
 from tooltune.evaluate.engines.modes import device_of
-from tooltune.evaluate.engines.rows import KeyValues, Row, layer_tensors
+from tooltune.evaluate.engines.rows import KeyValues, Row, layer_tensors, refill
 from tooltune.evaluate.engines.types import Counters, Rules
 
 
@@ -113,17 +113,9 @@ def _refill(
 ) -> Iterator[Row]:
     """Add rows that wait to `rows` within the limits; yield those that were over on arrival."""
     while len(rows) < limits.rows:
+        yield from refill(waiting, chunks, rules)
         if not waiting:
-            chunk = next(chunks, None)
-            if chunk is None:
-                return
-            for row in chunk:
-                if row.finish_reason(rules) is None:
-                    waiting.append(row)
-                else:
-                    row.cache = None
-                    yield row
-            continue
+            return
         longest = max(row.length for row in [*rows, waiting[0]]) + rules.max_new_tokens
         if rows and (len(rows) + 1) * longest > limits.cache_tokens:
             return

@@ -23,7 +23,7 @@ from tooltune.evaluate.engines.groups import cached, columns_of, common_prefix, 
 from tooltune.evaluate.engines.guess import MOST_GUESSES, Guesser
 from tooltune.evaluate.engines.modes import device_of
 from tooltune.evaluate.engines.row_attention import RowsPlan, States
-from tooltune.evaluate.engines.rows import Ints, Row, take_columns
+from tooltune.evaluate.engines.rows import Ints, Row, refill, take_columns
 from tooltune.evaluate.engines.types import Counters, Rules
 from tooltune.models.path_attention import no_mask
 from tooltune.models.save import base_model
@@ -97,17 +97,9 @@ def _refill(
         row.length - start + room for row, start in zip(batch.rows, batch.prefix, strict=True)
     )
     while len(batch.rows) + len(new) < limits.rows:
+        yield from refill(waiting, chunks, rules)
         if not waiting:
-            chunk = next(chunks, None)
-            if chunk is None:
-                return
-            for row in chunk:
-                if row.finish_reason(rules) is None:
-                    waiting.append(row)
-                else:
-                    row.cache = None
-                    yield row
-            continue
+            return
         used += waiting[0].length - (common_prefix(new[-1], waiting[0]) if new else 0) + room
         if (batch.rows or new) and used > limits.cache_tokens:
             return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,3 +96,21 @@ class Row:
 
     def generation(self, reason: FinishReason) -> Generation:
         return Generation(tuple(self.tokens), reason, self.exact, self.nll, self.ties)
+
+
+def refill(waiting: deque[Row], chunks: Iterator[list[Row]], rules: Rules) -> Iterator[Row]:
+    """Fill an empty `waiting` with rows of the next chunks that must be decoded.
+
+    Yields those that are over on arrival, whose cache is not needed. `waiting` stays empty where
+    no chunk is left.
+    """
+    while not waiting:
+        chunk = next(chunks, None)
+        if chunk is None:
+            return
+        for row in chunk:
+            if row.finish_reason(rules) is None:
+                waiting.append(row)
+            else:
+                row.cache = None
+                yield row
