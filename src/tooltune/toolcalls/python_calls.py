@@ -19,7 +19,7 @@ from tooltune.toolcalls.scan import Attempt, Reading, Schemas
 from tooltune.toolcalls.types import Status
 
 NAME = r"[^\s()\[\]{}\"'=,;:<>`|][^()\[\]{}\"'=,;<>`|\n]{0,200}+"
-_HEAD = re.compile(rf"({NAME})?+\(")
+_HEAD = re.compile(rf"({NAME})?+\((\s*+\))?+")
 _PARTIAL_NAME = re.compile(rf"(?:{NAME})?\s*+")
 _KEY = re.compile(r"([^\s()\[\]{}\"'=,][^()\[\]{}\"'=,\n]{0,200}+)=(?!=)")
 _PARTIAL_KEY = re.compile(r"[^()\[\]{}\"'=,\n<>]*+")
@@ -71,12 +71,13 @@ def read_calls(text: str, start: int, end: int, schemas: Schemas, style: Style) 
     if listed:
         pos = skip_space(text, pos + 1, end)
     attempts: list[Attempt] = []
+    read_one = _read_wrapped if style.wrapped else _read_call
+    after = pos
     while not (listed and text.startswith("]", pos, end)):
-        read_one = _read_wrapped if style.wrapped else _read_call
         read = read_one(text, pos, end, schemas, style)
         if read is None:
             if attempts and not listed:
-                break
+                return Payload(attempts, after, True)
             attempt = _no_call(text, pos, end, style)
             if not (listed or attempts) and attempt.status == "malformed":
                 return Payload([], pos, False)
@@ -87,8 +88,8 @@ def read_calls(text: str, start: int, end: int, schemas: Schemas, style: Style) 
         after = read.attempt.end
         pos = skip_space(text, after, end)
         if separated := text.startswith((",", ";"), pos, end):
-            pos = skip_space(text, pos + 1, end)
-        elif not listed and not ("\n" in text[after:pos] and _HEAD.match(text, pos, end)):
+            pos = after = skip_space(text, pos + 1, end)
+        elif not listed and "\n" not in text[after:pos]:
             return Payload(attempts, after, True)
         if listed and not separated and not text.startswith("]", pos, end):
             status: Status = "unclosed" if is_partial(text, pos, end) else "malformed"
@@ -154,9 +155,9 @@ def _read_call(text: str, start: int, end: int, schemas: Schemas, style: Style) 
     if head is None:
         return None
     name = head[1].strip() if head[1] else None
-    pos = skip_space(text, head.end(), end)
-    if name and text.startswith(")", pos, end):
-        return _Read(Attempt(start, pos + 1, name, {}, True, "ok"))
+    if name and head[2]:
+        return _Read(Attempt(start, head.end(), name, {}, True, "ok"))
+    pos = skip_space(text, head.end(1) + 1 if name else start + 1, end)
     named: list[tuple[str, Any]] = []
     positional: list[Any] = []
     sound = True
