@@ -47,7 +47,7 @@ def test_keys_pasted_from_the_references_yaml_say_what_to_write_instead(tmp_path
     for key, fix in {
         "loss_fn": "delete this section",
         "checkpoint.checkpoint_dir": "output_dir: FOLDER",
-        "distributed.dp_size": "one process",
+        "distributed.dp_size": "--nproc-per-node",
         "model._target_": "never code from YAML",
     }.items():
         assert key in said

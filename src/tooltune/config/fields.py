@@ -7,7 +7,7 @@ are taken where a float is wanted, and `1e3` where a whole number is.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -37,6 +37,12 @@ def _text(value: Any) -> Any:
 def _flag(value: Any) -> Any:
     if not isinstance(value, bool):
         raise WrongValue("must be true or false")
+    return value
+
+
+def _checkpointing(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "full" if value else "none"
     return value
 
 
@@ -105,6 +111,7 @@ def _set_name(value: Any) -> Any:
 
 Text = Annotated[str, BeforeValidator(_text)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
+Checkpointing = Annotated[Literal["none", "selective", "full"], BeforeValidator(_checkpointing)]
 DataPath = Annotated[str | tuple[str, ...], BeforeValidator(_paths)]
 Where = Annotated[dict[Text, Any], BeforeValidator(_where)]
 Modules = Annotated[str | tuple[str, ...], BeforeValidator(_modules)]

@@ -15,7 +15,6 @@ from pydantic import BaseModel
 
 from tooltune.config.yamlfile import KeyPath
 
-_ONE_PROCESS = ("this version trains in one process", "delete this line")
 _AUTOMATIC = "delete this line"
 _NOT_HERE = "delete this section"
 
@@ -34,18 +33,18 @@ FOREIGN: Mapping[str, tuple[str, str]] = {
     "recipe": ("there is one recipe", "delete this line"),
     "dist_env": ("the process group is set up by itself", _NOT_HERE),
     "rng": ("seeds have one key", "seed: 0 at the top level"),
-    "compile": ("there is nothing to compile on this path", _NOT_HERE),
+    "compile": ("belongs to the model", "model: {compile: true}"),
     "clip_grad_norm": ("clipping belongs to the optimizer", "optimizer: {max_grad_norm: 1.0}"),
     "loss_fn": ("the loss is computed at targets only, with no full logits", _NOT_HERE),
     "packed_sequence": ("traces are packed and share prefixes by themselves", _NOT_HERE),
     "dataloader": ("batches come from the packer", _NOT_HERE + "; see dataset.shuffle and seed"),
     "validation_dataloader": ("batches come from the packer", _NOT_HERE),
     "nvtx": ("there are no profiler ranges", "delete this line"),
-    "wandb": ("metrics go to metrics.jsonl and report.html", _NOT_HERE),
-    "mlflow": ("metrics go to metrics.jsonl and report.html", _NOT_HERE),
-    "loggers": ("metrics go to metrics.jsonl and report.html", _NOT_HERE),
+    "wandb": ("belongs to log", "log: {trackers: [wandb]}"),
+    "mlflow": ("belongs to log", "log: {trackers: [mlflow]}"),
+    "loggers": ("belongs to log", "log: {trackers: [tensorboard]}"),
     "logging": ("is called log here", "log: {every_steps: 1}"),
-    "quantization": ("weights are not quantized in this version", _NOT_HERE),
+    "quantization": ("belongs to peft", "peft: {quantization: nf4}"),
     "lora": ("is called peft here", "peft: {dim: 16}"),
     "scheduler": ("is called lr_scheduler here", "lr_scheduler: {lr_decay_style: cosine}"),
     "checkpoint_dir": ("checkpoints live in the run's folder", "output_dir: FOLDER"),
@@ -85,7 +84,6 @@ FOREIGN: Mapping[str, tuple[str, str]] = {
     },
     "validation_dataset.shuffle": ("validation keeps the order of the data", _AUTOMATIC),
     # evaluation
-    "tool_call_eval.run_on_fsdp2": ("the evaluation runs with every strategy", _AUTOMATIC),
     "tool_call_eval.do_sample": ("the evaluation during training is greedy", _AUTOMATIC),
     "tool_call_eval.raise_on_cuda_oom": ("batches shrink before memory runs out", _AUTOMATIC),
     "tool_call_eval.metric_prefix": ("the prefix is tool_call/", _AUTOMATIC),
@@ -108,21 +106,32 @@ FOREIGN: Mapping[str, tuple[str, str]] = {
     "peft.match_all_linear": ("is a value of target_modules", "target_modules: all-linear"),
     "peft.exclude_modules": ("modules are named, not excluded", "target_modules: [q_proj, ...]"),
     "peft.use_triton": ("kernels are chosen by themselves", _AUTOMATIC),
-    "peft.use_dora": ("plain LoRA only in this version", _AUTOMATIC),
     "peft.r": ("is called dim here", "dim: 16"),
     "peft.rank": ("is called dim here", "dim: 16"),
     "peft.lora_alpha": ("is called alpha here", "alpha: 16"),
     "peft.lora_dropout": ("is called dropout here", "dropout: 0.0"),
     # processes
-    "distributed.*": _ONE_PROCESS,
-    "fsdp": ("this version trains in one process", _NOT_HERE),
+    "distributed.dp_size": (
+        "every process that is started takes part",
+        "delete this line, and start with --nproc-per-node N",
+    ),
+    "distributed.?p_size": ("only the batch is split over processes", _AUTOMATIC),
+    "distributed.sequence_parallel": ("only the batch is split over processes", _AUTOMATIC),
+    "distributed.mp_policy": ("model.dtype computes, fp32 is kept and reduced", _AUTOMATIC),
+    "distributed.offload_policy": ("weights stay on their devices", _AUTOMATIC),
+    "distributed.activation_checkpointing": (
+        "belongs to the model",
+        "model: {activation_checkpointing: full}",
+    ),
+    "fsdp": ("is called distributed here", "distributed: {strategy: fsdp2}"),
+    "ddp": ("is called distributed here", "distributed: {strategy: ddp}"),
     # checkpoints
     "checkpoint.checkpoint_dir": (
         "checkpoints live in the run's folder",
         "output_dir: FOLDER at the top level",
     ),
     "checkpoint.model_save_format": ("weights are safetensors always", _AUTOMATIC),
-    "checkpoint.is_async": ("has no counterpart here", _AUTOMATIC),
+    "checkpoint.is_async": ("is called async_save here", "async_save: true"),
     "checkpoint.best_metric_key": (
         "both LOWEST_VAL and BEST_TOOL_CALL are kept",
         _AUTOMATIC,
@@ -140,7 +149,11 @@ VALUE_FIXES: Mapping[KeyPath, str] = {
     ("dataset", "deduplicate"): "deduplicate: keep, weight or drop",
     ("dataset", "control_tokens"): "control_tokens: reject, escape or allow",
     ("peft",): "peft: {dim: 16} for LoRA, or null for full fine-tuning",
-    ("distributed", "strategy"): "strategy: none; this version trains in one process",
+    ("distributed", "strategy"): "strategy: fsdp2, ddp or none",
+    ("model", "activation_checkpointing"): "activation_checkpointing: none, selective or full",
+    ("peft", "quantization"): "quantization: nf4 or int8, or null",
+    ("log", "trackers"): "trackers: [tensorboard, wandb, mlflow, trackio], or some of them",
+    ("early_stopping",): "early_stopping: {patience: 3}, or null for never",
     ("checkpoint", "save_consolidated"): "save_consolidated: best_and_latest, or all",
     ("model", "dtype"): "dtype: bfloat16, or float32",
 }

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tooltune.config.fields import (
     Betas,
+    Checkpointing,
     Count,
     DataPath,
     Flag,
@@ -50,8 +51,10 @@ class Model(Section):
     """Jinja text or a path; overrides the tokenizer's own."""
     chat_template_kwargs: dict[str, Any] = {}
     """Passed to every render, e.g. enable_thinking."""
-    activation_checkpointing: Flag = False
+    activation_checkpointing: Checkpointing = "none"
     """Compute activations again in the backward pass: less memory, more time."""
+    compile: Flag = False
+    """torch.compile each block."""
 
 
 class Rows(Section):
@@ -206,6 +209,8 @@ class ToolCallEval(Source):
     """Turns with longer prompts are skipped, and count as wrong."""
     every_steps: Count | None = None
     """Steps between two evaluations; null: at each validation."""
+    run_on_fsdp2: Flag = True
+    """Generate with sharded weights too; false: under fsdp2 only after training."""
     extra_datasets: dict[SetName, Source] = {}
     """Further data sets by name, scored apart as tool_call/NAME/..."""
 
@@ -266,25 +271,56 @@ class Peft(Section):
     """Dropout before the adapters."""
     target_modules: Modules = "all-linear"
     """all-linear, or a list of module names such as q_proj."""
+    use_dora: Flag = False
+    """DoRA: magnitude and direction are trained apart."""
+    quantization: Literal["nf4", "int8"] | None = None
+    """QLoRA: the frozen weights in 4 or 8 bits (bitsandbytes); null: in model.dtype."""
 
 
 class Distributed(Section):
-    strategy: Literal["none"] = "none"
-    """One process trains."""
+    """How several processes share a run; one process runs unsharded whatever stands here."""
+
+    strategy: Literal["fsdp2", "ddp", "none"] = "fsdp2"
+    """fsdp2 shards weights and optimizer, ddp copies them, none refuses a second process."""
+    dp_replicate_size: Count = 1
+    """HSDP: copies of the sharded model, usually one a node; 1: sharded over all processes."""
+    reshard_after_forward: Flag = True
+    """Gather weights again for the backward pass: less memory, more traffic."""
+    timeout_seconds: Count = 600
+    """A process that is silent for longer ends the run."""
 
 
 class Checkpoint(Section):
     enabled: Flag = True
     """Save checkpoints."""
+    async_save: Flag = False
+    """Write while training goes on; a save waits for the one before."""
     keep_last: Count = 2
     """Checkpoints kept beside the best ones and the latest, which always stay."""
     save_consolidated: Literal["best_and_latest", "all"] = "best_and_latest"
     """Which checkpoints of a LoRA run hold a merged copy of the model."""
 
 
+class EarlyStopping(Section):
+    """Stop when held-out results no longer improve."""
+
+    metric: Literal["tool_call", "val_loss"] = "tool_call"
+    """Tool-call accuracy (of its balanced kind), or the validation loss."""
+    patience: Count = 3
+    """Measurements in a row without a new best."""
+    min_delta: NonNegative = 0.0
+    """What counts as better: by more than this."""
+
+
 class Log(Section):
     every_steps: Count = 1
     """Steps between two lines of progress."""
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
+    """Where metrics go beside metrics.jsonl."""
+    project: Text = "tooltune"
+    """Project (MLflow: experiment) of the trackers."""
+    run_name: Text | None = None
+    """Name of the run there; null: that of output_dir."""
 
 
 class Config(Section):
@@ -310,10 +346,14 @@ class Config(Section):
     """How training is spread over processes."""
     checkpoint: Checkpoint = Checkpoint()
     """What is saved."""
+    early_stopping: EarlyStopping | None = None
+    """When to stop before the last step; null: never."""
     log: Log = Log()
     """What is printed."""
     seed: Seed = 0
     """Of order, sampling, initialisation and dropout."""
+    deterministic: Flag = False
+    """Only kernels that give the same bits each time; slower on CUDA."""
     output_dir: Text
     """The run's folder; by default runs/ and the name of the file."""
 

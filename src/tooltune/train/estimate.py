@@ -101,7 +101,7 @@ def _memory(config: Config, tokens: int) -> dict[str, float] | None:
             if isinstance(module, torch.nn.Linear) and module is not head
         )
     width = _BYTES[config.model.dtype]
-    layers = 1 if config.model.activation_checkpointing else text.num_hidden_layers
+    layers = 1 if config.model.activation_checkpointing != "none" else text.num_hidden_layers
     kept = _ACTIVATIONS_PER_LAYER * layers * text.hidden_size + 2 * text.vocab_size
     weights = parameters * width / _GIB
     state = trained * (4 + 4 + 8) / _GIB  # fp32 master, gradient, two AdamW moments

@@ -138,7 +138,7 @@ def build_trainee(config: Config, tokenizer: Any) -> Trainee:
     assert isinstance(model, PreTrainedModel)
     check_vocabulary(model, tokenizer)
     flat_reason = supports_forest(model)
-    if config.model.activation_checkpointing:
+    if config.model.activation_checkpointing != "none":
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if config.peft:
         model = add_lora(
