@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,53 @@ def test_weights_missing_from_the_files_are_an_error_not_random_numbers(saved: P
     save_file(state, file, metadata={"format": "pt"})
     with pytest.raises(UserError, match=r"lack model\.layers\.1\.mlp\.up_proj\.weight"):
         load_model(saved)
+
+
+@pytest.mark.parametrize("file", ["pytorch_model.bin", "model.pt"])
+def test_weights_that_are_pickles_are_never_opened(saved: Path, file: str) -> None:
+    canary = saved / "executed"
+    (saved / "model.safetensors").unlink()
+    payload = b"cposix\nsystem\n(S'touch " + str(canary).encode() + b"'\ntR."
+    (saved / file).write_bytes(payload)
+    with pytest.raises(UserError, match=rf"pickle only \({file}\)(?s:.*)safetensors"):
+        load_model(saved)
+    # Beside safetensors they are not looked at.
+    tiny_model("llama").save_pretrained(saved)
+    assert load_model(saved).training is False
+    assert not canary.exists()
+    pickle.loads(payload)
+    assert canary.exists(), "the canary does not sing"
+
+
+def test_pickles_of_a_hub_model_are_neither_loaded_nor_converted_by_a_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def cached_file(name: str, filename: str, **_: Any) -> str | None:
+        asked.append(filename)
+        return None
+
+    def convert(*_: Any, **__: Any) -> None:
+        raise AssertionError("a conversion was asked for")
+
+    config = tiny_model("llama").config
+
+    def read_config(*_: Any, **options: Any) -> Any:
+        kept = {k: options[k] for k in ("use_safetensors", "output_loading_info") if k in options}
+        return config, kept
+
+    monkeypatch.delenv("DISABLE_SAFETENSORS_CONVERSION", raising=False)
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", read_config)
+    for module in ("modeling_utils", "models.auto.auto_factory"):
+        name = f"transformers.{module}.find_adapter_config_file"
+        monkeypatch.setattr(name, lambda *_, **__: None, raising=False)
+    monkeypatch.setattr("transformers.modeling_utils.cached_file", cached_file)
+    monkeypatch.setattr("transformers.modeling_utils.auto_conversion", convert)
+    with pytest.raises(UserError, match=r"(?s)model\.safetensors.*take a revision"):
+        load_model("some-owner/pickled")
+    assert asked
+    assert not [name for name in asked if name.endswith(".bin")]
 
 
 def test_a_broken_config_is_a_user_error(saved: Path) -> None:

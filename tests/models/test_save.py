@@ -14,8 +14,9 @@ from transformers import AutoTokenizer
 
 from tests.models.tiny import tiny_model
 from tooltune.models.load import load_model, load_tokenizer
+from tooltune.models.merge import merge_lora
 from tooltune.models.render_record import read_render_record
-from tooltune.models.save import merge_lora, save_adapter, save_consolidated
+from tooltune.models.save import save_adapter, save_consolidated
 from tooltune.render.spec import RenderSpec
 
 IDS = torch.tensor([[1, 2, 3, 4, 5, 6, 7]])
@@ -25,6 +26,7 @@ def _lora(model: Any, **options: Any) -> Any:
     """An adapter whose B matrices are not zero, so that it changes the model."""
     torch.manual_seed(1)
     options = {"r": 4, "target_modules": "all-linear", "init_lora_weights": False} | options
+    options |= {"task_type": "CAUSAL_LM"}
     return get_peft_model(model, LoraConfig(**options)).eval()
 
 
@@ -118,6 +120,9 @@ def test_a_saved_tokenizer_encodes_as_before_and_is_known_to_transformers_4(
     save_consolidated(tiny_model("llama"), builtin_tokenizer, tmp_path, stop_ids=[2])
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
     assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert config["model_input_names"] == ["input_ids", "attention_mask"]
+    rope = json.loads((tmp_path / "config.json").read_text())
+    assert rope["rope_theta"] == rope["rope_parameters"]["rope_theta"]
     text = "<|im_start|>user\nZürich  2024\n\n7<|im_end|>\n  x"
     again = AutoTokenizer.from_pretrained(tmp_path)
     assert again(text).input_ids == builtin_tokenizer(text).input_ids

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from peft import PeftModel
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from tests.models.families import MIXTURES, family_model
 from tooltune.errors import UserError
-from tooltune.train.lora import add_lora
+from tooltune.train.lora import adapter_remarks, add_lora
 from tooltune.train.optim import clip_gradients, make_optimizer
 from tooltune.train.precision import MasterWeights
 
@@ -89,6 +91,77 @@ def test_a_target_that_matches_nothing_lists_what_there_is() -> None:
         add_lora(tiny(), dim=4, alpha=8, target_modules=[])
     with pytest.raises(UserError, match="rank"):
         add_lora(tiny(), dim=0, alpha=8)
+
+
+def test_dora_starts_where_the_model_is_and_trains_direction_and_length() -> None:
+    base = tiny()
+    before = base(IDS).logits
+    model = add_lora(base, dim=4, alpha=8, use_dora=True)
+    torch.testing.assert_close(model(IDS).logits, before, rtol=1e-5, atol=1e-6)
+    fresh = adapters(model)
+    assert sum("lora_magnitude_vector" in name for name in fresh) == 2 * 7
+    train_a_little(model)
+    assert all(not torch.equal(tensor, fresh[name]) for name, tensor in adapters(model).items())
+
+
+def test_dora_is_fp32_over_a_bf16_base_too() -> None:
+    model = add_lora(tiny(dtype=torch.bfloat16), dim=4, alpha=8, dropout=0.1, use_dora=True)
+    assert {p.dtype for p in adapters(model).values()} == {torch.float32}
+    train_a_little(model.train())
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_adapters_go_on_a_model_without_storage(dora: bool) -> None:
+    with torch.device("meta"):
+        empty = tiny()
+    model = add_lora(empty, dim=4, alpha=8, use_dora=dora)
+    whole = add_lora(tiny(), dim=4, alpha=8, use_dora=dora)
+    shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in whole.state_dict().items()}
+    assert {n: (t.shape, t.dtype) for n, t in model.state_dict().items()} == shapes
+    assert all(tensor.is_meta for tensor in model.state_dict().values())
+
+
+@pytest.mark.parametrize("family", MIXTURES)
+def test_experts_keep_their_weights_and_a_remark_says_so(family: str) -> None:
+    model = add_lora(family_model(family), dim=4, alpha=8)
+    assert adapted_layers(model) == {"q_proj", "k_proj", "v_proj", "o_proj"}
+    (remark,) = adapter_remarks(model)
+    assert remark.startswith("the experts (")
+    assert remark.endswith("adapters train q_proj, k_proj, v_proj, o_proj")
+
+
+def test_dense_layers_that_peft_takes_for_experts_get_no_adapter_and_are_named() -> None:
+    model = add_lora(family_model("qwen3_moe", mlp_only_layers=[0]), dim=4, alpha=8)
+    assert adapted_layers(model) == {"q_proj", "k_proj", "v_proj", "o_proj"}
+    assert "and neither do down_proj, gate_proj, up_proj" in adapter_remarks(model)[0]
+    with pytest.raises(UserError, match=r"'up_proj' matches no linear layer .*fused"):
+        add_lora(
+            family_model("qwen3_moe", mlp_only_layers=[0]), dim=4, alpha=8, target_modules="up_proj"
+        )
+
+
+def test_conv1d_layers_are_adapted_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    model = add_lora(family_model("gpt2"), dim=4, alpha=8)
+    assert adapted_layers(model) == {"c_attn", "c_proj", "c_fc"}
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("options", "remark"),
+    [
+        ({"dim": 16}, None),
+        ({"dim": 17}, "--max-lora-rank 32"),
+        ({"dim": 512}, "--max-lora-rank 512"),
+        ({"dim": 513}, "up to rank 512"),
+        ({"dim": 8, "use_dora": True}, "no DoRA adapter"),
+    ],
+)
+def test_a_remark_says_how_the_adapter_can_be_served(
+    options: dict[str, Any], remark: str | None
+) -> None:
+    remarks = adapter_remarks(add_lora(tiny(), alpha=8, **options))
+    assert len(remarks) == (remark is not None)
+    assert all(remark in line for line in remarks if remark)
 
 
 def test_a_tied_head_is_refused_and_a_free_one_allowed() -> None:

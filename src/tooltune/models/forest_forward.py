@@ -16,8 +16,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, PreTrainedModel
 
 from tooltune.models import path_attention
+from tooltune.models.blocks import base_model
 from tooltune.models.path_attention import plan_segments
-from tooltune.models.save import base_model
 from tooltune.render.forest import Ints, TokenForest
 
 Model: TypeAlias = PreTrainedModel | PeftModel

@@ -1,17 +1,21 @@
 """Load a model or its tokenizer by name: built-in, local directory or hub id.
 
-Code that travels with a model is never run (`trust_remote_code` stays off).
+Code that travels with a model is never run: `trust_remote_code` stays off, and weights are read
+from safetensors alone, since a pickle is a program.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -20,12 +24,23 @@ from transformers import (
 
 from tooltune.errors import UserError
 from tooltune.models import builtin
+from tooltune.models.quantize import (
+    check_quantization,
+    keep_differentiable,
+    quantization_config,
+    widening_config,
+)
 from tooltune.models.quiet import quiet_transformers
 from tooltune.render.template import template_text
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 # Where a model may lie in a directory that is none: of a run, of a checkpoint, of a download.
 _PLACES = ("checkpoints/LATEST/model/consolidated", "model/consolidated", "consolidated", "*")
+_PICKLES = ("*.bin", "*.pt", "*.pth")
+_UNPICKLE = (
+    "take a revision of the model that has safetensors, or convert it once where no harm can be "
+    "done: AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW_DIR)"
+)
 _T = TypeVar("_T")
 
 
@@ -75,7 +90,9 @@ def load_tokenizer(
     without a brace). Raises UserError where no template is found, or nothing can be loaded.
     """
     source = resolve_model(name)
-    tokenizer = _load(name, "tokenizer", lambda: AutoTokenizer.from_pretrained(source))
+    tokenizer = _load(
+        name, "tokenizer", lambda: AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    )
     if chat_template is not None:
         tokenizer.chat_template = template_text(chat_template)
     if not tokenizer.chat_template:
@@ -93,21 +110,42 @@ def load_model(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     attn_implementation: str = "sdpa",
+    quantization: str | None = None,
+    for_training: bool = False,
 ) -> PreTrainedModel:
     """The causal language model of `name` in evaluation mode, every weight of type `dtype`.
 
-    Raises UserError where nothing can be loaded, the model needs code of its own, or the files
-    lack weights (transformers would fill them with random numbers).
+    `quantization` ("nf4" or "int8", see `models.quantize`): the linear layers of its blocks are
+    stored so, and compute in `dtype`. `for_training`: weights that were saved quantized (gpt-oss)
+    are widened to `dtype`.
+
+    Raises UserError where nothing can be loaded, the model needs code of its own, its weights
+    are pickles, the files lack weights (transformers would fill them with random numbers), or
+    weights cannot be quantized on `device`, or widened again.
     """
     source = resolve_model(name)
+    _refuse_pickles(source)
+    options: dict[str, Any] = {}
+    if for_training and (stored := _stored_quantization(name, source)):
+        options["quantization_config"] = widening_config(stored)
+    if quantization is not None:
+        check_quantization(quantization, device)
+        options["quantization_config"] = quantization_config(quantization, dtype)
+        options["device_map"] = {"": torch.device(device)}
+    # Else transformers asks a service to convert the pickles of a hub model, and takes the result.
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     model, info = _load(
         name,
         "model",
         lambda: AutoModelForCausalLM.from_pretrained(
             source,
             dtype=dtype,
-            attn_implementation=attn_implementation,
+            # None: sdpa where the model has it (gpt-oss has not), else eager.
+            attn_implementation=None if attn_implementation == "sdpa" else attn_implementation,
             output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=False,  # left out, a terminal is asked
+            **options,
         ),
     )
     absent = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
@@ -118,7 +156,30 @@ def load_model(
             fix="use complete weights of a causal language model: missing ones would be random",
         )
     assert isinstance(model, PreTrainedModel)
+    if quantization is not None:
+        keep_differentiable(model)
     return model.to(device).eval()
+
+
+def _stored_quantization(name: str | Path, source: Path | str) -> dict[str, Any] | None:
+    config = _load(
+        name, "configuration", lambda: AutoConfig.from_pretrained(source, trust_remote_code=False)
+    )
+    stored: dict[str, Any] | None = getattr(config, "quantization_config", None)
+    return stored
+
+
+def _refuse_pickles(source: Path | str) -> None:
+    """Raise UserError for a directory whose only weights are pickles."""
+    if isinstance(source, str) or any(source.glob("*.safetensors")):
+        return
+    pickled = sorted(file.name for pattern in _PICKLES for file in source.glob(pattern))
+    if pickled:
+        raise UserError(
+            f"model {source} has its weights as a pickle only ({pickled[0]}), and reading a pickle "
+            "can run any code",
+            fix=_UNPICKLE,
+        )
 
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -142,7 +203,7 @@ def _load(name: str | Path, what: str, load: Callable[[], _T]) -> _T:
             return load()
     except torch.OutOfMemoryError:
         raise
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise UserError(
             f"cannot load the {what} of {name}: {_first_line(error)}", fix=_fix(name, error)
         ) from error
@@ -157,6 +218,10 @@ def _fix(name: str | Path, error: Exception) -> str:
     text = str(error)
     if "trust_remote_code" in text:
         return "this model needs code from its repository, which is never run: use another model"
+    if "does not appear to have a file named model.safetensors" in text:
+        return _UNPICKLE
+    if isinstance(error, SafetensorError):
+        return "its files are damaged: download or save them again, or take another checkpoint"
     if isinstance(error, ImportError):
         return "install the package that the message names"
     if isinstance(error, OSError) and not Path(name).expanduser().exists():
