@@ -4,11 +4,7 @@ import errno
 import json
 import os
 import random
-import signal
 import subprocess
-import sys
-import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.train.checkpoints import fill, names, save
+from tests.train.disks import small_disk
 from tooltune.errors import UserError
 from tooltune.train import durable
 from tooltune.train.checkpoint import (
@@ -34,26 +32,6 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="need
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)
-
-
-def fill(step: int, tag: str = "") -> Callable[[Path], None]:
-    def write(folder: Path) -> None:
-        (folder / "model/consolidated").mkdir(parents=True)
-        (folder / "model/adapter").mkdir()
-        (folder / "optim").mkdir()
-        (folder / "model/consolidated/weights").write_bytes(bytes([step % 256]) * 300)
-        (folder / "model/adapter/adapter").write_bytes(b"adapter" + tag.encode())
-        (folder / "optim/moments").write_bytes(random.Random(step).randbytes(200))
-
-    return write
-
-
-def save(store: CheckpointStore, step: int, tag: str = "") -> Path:
-    return store.save(checkpoint_name(0, step), fill(step, tag), {"step": step, "tag": tag})
-
-
-def names(store: CheckpointStore) -> list[str]:
-    return [path.name for path in store.all()]
 
 
 @pytest.fixture
@@ -109,9 +87,12 @@ def test_the_newest_is_by_step_not_by_text_or_time(store: CheckpointStore) -> No
 
 
 def test_an_empty_or_missing_folder_has_no_checkpoint(store: CheckpointStore) -> None:
-    store.recover()
-    assert store.latest_complete() is None
-    assert store.resolve(LATEST) is None
+    for _ in ("missing", "empty"):
+        store.recover()
+        assert store.latest_complete() is None
+        assert store.settle() is None
+        assert store.resolve(LATEST) is None
+        store.root.mkdir(exist_ok=True)
 
 
 @settings(max_examples=40, deadline=None)
@@ -147,7 +128,16 @@ def lose_manifest(path: Path) -> None:
 
 
 def garble_manifest(path: Path) -> None:
-    (path / "manifest.json").write_bytes(b'{"format": 1, "files": {"a": 3}, "dropped": []}')
+    (path / "manifest.json").write_bytes(b'{"format": 2, "files": {"a": 3}, "dropped": []}')
+
+
+def age_manifest(path: Path) -> None:
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps({**manifest, "format": 1}))
+
+
+def nest_manifest(path: Path) -> None:
+    (path / "manifest.json").write_bytes(b"[" * 100_000)
 
 
 def add(path: Path) -> None:
@@ -165,6 +155,8 @@ DAMAGE = {
     lose: "optim/moments is missing",
     lose_manifest: "manifest.json is missing",
     garble_manifest: "manifest.json cannot be read",
+    age_manifest: "manifest.json has format 1, not 2",
+    nest_manifest: "manifest.json cannot be read",
     add: "model/old.safetensors is not in the manifest",
     link_out: "optim/moments is not a regular file",
 }
@@ -340,186 +332,109 @@ def test_recovery_repairs_links_loudly(store: CheckpointStore, warnings: list[st
     assert any(BEST_TOOL_CALL in warning for warning in warnings)
 
 
-# --- a process that dies by SIGKILL before each of its file operations in turn
+def test_settling_leads_links_away_from_what_is_damaged(
+    store: CheckpointStore, warnings: list[str]
+) -> None:
+    good, bad = save(store, 1), save(store, 2)
+    store.link(BEST_TOOL_CALL, bad.name)
+    store.link(LOWEST_VAL, good.name)
+    flip(bad)
+    assert store.settle() == good
+    assert store.resolve(LATEST) == good
+    assert store.resolve(LOWEST_VAL) == good
+    assert store.resolve(BEST_TOOL_CALL) is None
+    assert any(BEST_TOOL_CALL in warning for warning in warnings)
+    assert not store.is_complete(bad.name)
+    with pytest.raises(ValueError, match="must not point"):
+        store.link(BEST_TOOL_CALL, bad.name)
+    save(store, 2)
+    assert store.is_complete(bad.name)
+    assert store.settle() == bad
 
 
-def save_next(store: CheckpointStore) -> None:
-    save(store, 3)
+def test_settling_where_nothing_is_sound_starts_anew(
+    store: CheckpointStore, warnings: list[str]
+) -> None:
+    flip(save(store, 1))
+    assert store.settle() is None
+    assert not (store.root / LATEST).is_symlink()
+    assert "epoch_0_step_1 is damaged and NOT used" in warnings[0]
 
 
-def save_same(store: CheckpointStore) -> None:
-    save(store, 2, "again")
-
-
-def save_same_without_exchange(store: CheckpointStore) -> None:
-    durable.exchange = lambda *_: False  # type: ignore[assignment]
-    save(store, 2, "again")
-
-
-def move_best(store: CheckpointStore) -> None:
+def test_retention_passes_over_partial_corrupt_and_linked_directories(
+    store: CheckpointStore,
+) -> None:
+    """Whatever lies there, the newest sound ones and those linked stay, to the number asked for."""
+    for step in range(1, 10):
+        save(store, step)
     store.link(BEST_TOOL_CALL, "epoch_0_step_2")
+    flip(store.root / "epoch_0_step_9")  # of its full size: only its hash tells
+    truncate(store.root / "epoch_0_step_8")  # partial
+    lose_manifest(store.root / "epoch_0_step_6")  # partial
+    (store.root / "epoch_0_step_10").mkdir()  # empty
+    (store.root / "epoch_0_step_11").symlink_to("epoch_0_step_1", target_is_directory=True)
+    assert store.settle() == store.root / "epoch_0_step_7"
+    deleted = store.prune(2)
+    assert names(store) == [f"epoch_0_step_{step}" for step in (1, 2, 5, 6, 7, 8, 9, 10)]
+    assert deleted == ["epoch_0_step_3", "epoch_0_step_4"]
+    assert store.latest_complete() == store.root / "epoch_0_step_7"
 
 
-def prune(store: CheckpointStore) -> None:
-    store.link(BEST_TOOL_CALL, "epoch_0_step_2")
-    store.prune(1)
+def test_a_checkpoint_that_cannot_be_read_is_damaged(
+    store: CheckpointStore, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = save(store, 1), save(store, 2)
+    original = durable.sha256
+
+    def sha256(path: Path) -> str:
+        if path == bad / "optim/moments":
+            raise OSError(errno.EIO, "Input/output error")
+        return original(path)
+
+    monkeypatch.setattr(durable, "sha256", sha256)
+    assert store.latest_complete() == good
+    assert "optim/moments cannot be read (Input/output error)" in warnings[0]
 
 
-def drop(store: CheckpointStore) -> None:
-    store.drop("epoch_0_step_2", "model/consolidated")
+def test_a_folder_that_is_not_writable_is_a_users_error(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write anywhere, so the system's answer is made up here."""
+    good = save(store, 1)
 
+    def mkdir(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
 
-def recover(store: CheckpointStore) -> None:
-    save(store, 3)
-    (store.root / ".staging-epoch_0_step_9-x/model").mkdir(parents=True)
-    (store.root / ".deleting-epoch_0_step_8-x").mkdir()
-    (store.root / "epoch_0_step_3").rename(store.root / ".replaced-epoch_0_step_3")
-    CheckpointStore(store.root, warn=lambda _: None).recover()
-
-
-def run_and_die(operation: Callable[[CheckpointStore], None], root: Path, nth: int) -> bool:
-    """Run in a forked child that kills itself before its nth file operation; True if it did."""
-    child = os.fork()
-    if child == 0:
-        left = nth
-
-        def hook(event: str, _: object) -> None:
-            nonlocal left
-            if event.startswith(("os.", "open", "shutil.", "ctypes.")):
-                left -= 1
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(hook)
-        try:
-            operation(CheckpointStore(root))
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    status = os.waitpid(child, 0)[1]
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return True
-    assert os.WEXITSTATUS(status) == 0
-    return False
-
-
-def assert_links_are_sound(store: CheckpointStore) -> None:
-    for link in store.root.iterdir():
-        if link.is_symlink():
-            assert verify(store.root / os.readlink(link)) == [], link.name
-
-
-OPERATIONS = (
-    *(save_next, save_same, save_same_without_exchange),
-    *(move_best, prune, drop, recover),
-)
-
-
-def kill_at_every_moment(operation: Callable[[CheckpointStore], None], folder: Path) -> None:
-    nth, killed = 0, True
-    while killed:
-        nth += 1
-        store = CheckpointStore(folder / str(nth), warn=lambda _: None)
-        save(store, 1)
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(UserError, match=r"cannot save checkpoint epoch_0_step_2.*not writable"):
         save(store, 2)
-        store.link(BEST_TOOL_CALL, "epoch_0_step_1")
-        killed = run_and_die(operation, store.root, nth)
-        if operation not in (save_same_without_exchange, recover):
-            assert_links_are_sound(store)
-        store.recover()
-        assert_links_are_sound(store)
-        assert {LATEST, BEST_TOOL_CALL} <= set(os.listdir(store.root))
+    assert store.latest_complete() == good
+
+
+def test_a_read_only_disk_is_a_users_error(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", megabytes=1) as disk:
+        store = CheckpointStore(disk / "checkpoints")
+        good = save(store, 1)
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        with pytest.raises(UserError, match=r"cannot save checkpoint epoch_0_step_2.*not writable"):
+            save(store, 2)
+        assert store.latest_complete() == good
+
+
+def test_a_disk_that_fills_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", megabytes=1) as disk:
+        store = CheckpointStore(disk / "checkpoints")
+        saves = iter(range(1, 40))
+        with pytest.raises(UserError, match="no space is left on the disk"):
+            all(store.save(checkpoint_name(0, step), big, {}) for step in saves)
+        step = next(saves) - 1  # that which failed
+        assert step > 2
+        assert store.latest_complete() == store.root / checkpoint_name(0, step - 1)
+        assert store.resolve(LATEST) == store.root / checkpoint_name(0, step - 1)
         assert not [name for name in os.listdir(store.root) if name.startswith(".")]
-        latest = store.latest_complete()
-        assert latest is not None
-        assert latest == store.resolve(LATEST)
-        assert latest.name in ("epoch_0_step_2", "epoch_0_step_3")
-        assert all(verify(path) == [] for path in store.all()), nth
-    assert nth > 3, "the operation did nothing that could be interrupted"
+        store.prune(1)
+        store.save(checkpoint_name(0, step), big, {})  # there is room again
 
 
-def try_all(folder: Path) -> dict[str, str | None]:
-    """What went wrong in each operation. Forking is quick only in a process without torch."""
-    os.fsync = lambda _: None  # type: ignore[assignment]
-    failures: dict[str, str | None] = {}
-    for operation in OPERATIONS:
-        try:
-            kill_at_every_moment(operation, folder / operation.__name__)
-        except Exception:
-            failures[operation.__name__] = traceback.format_exc()
-        else:
-            failures[operation.__name__] = None
-    return failures
-
-
-def python(code: str, *arguments: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-
-
-@pytest.fixture(scope="module")
-def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
-    code = (
-        "import json, sys; from pathlib import Path\n"
-        "from tests.train.test_checkpoint import try_all\n"
-        "print(json.dumps(try_all(Path(sys.argv[1]))))"
-    )
-    output, _ = python(code, tmp_path_factory.mktemp("kills")).communicate()
-    found: dict[str, str | None] = json.loads(output)
-    return found
-
-
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.__name__)
-def test_a_kill_at_any_moment_leaves_complete_checkpoints_and_sound_links(
-    failures: dict[str, str | None], operation: Callable[[CheckpointStore], None]
-) -> None:
-    failure = failures[operation.__name__]
-    assert failure is None, failure
-
-
-SAVER = """
-import sys
-from pathlib import Path
-from tests.train.test_checkpoint import CheckpointStore, save
-store = CheckpointStore(Path(sys.argv[1]))
-store.recover()
-last = store.latest_complete()
-step = int(last.name.split("_")[3]) if last else 0
-print("ready", flush=True)
-while True:
-    step += 1
-    save(store, step)
-    store.link("BEST_TOOL_CALL", store.all()[len(store.all()) // 2].name)
-    store.prune(3)
-    print(step, flush=True)
-"""
-
-
-def test_a_saving_process_killed_at_seeded_moments_goes_on_from_its_last_checkpoint(
-    tmp_path: Path,
-) -> None:
-    store = CheckpointStore(tmp_path / "checkpoints")
-    moments = random.Random(2)
-    before = 0
-    for _ in range(4):
-        process = python(SAVER, store.root)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(moments.uniform(0.05, 0.25))
-        process.send_signal(signal.SIGKILL)
-        said = [int(line) for line in process.stdout.read().split()]
-        process.wait()
-        assert_links_are_sound(store)
-        store.recover()
-        latest = store.latest_complete()
-        assert latest is not None
-        step = int(latest.name.split("_")[3])
-        assert step >= max(said, default=before), "a finished save was lost"
-        assert step >= before
-        before = step
-    assert before > 4
+def big(folder: Path) -> None:
+    (folder / "weights").write_bytes(random.Random(0).randbytes(150_000))

@@ -4,27 +4,30 @@
 checkpoints/epoch_E_step_S/  model/…  optim/…  state.json  manifest.json (SHA-256 of all the rest)
 checkpoints/{LATEST,LOWEST_VAL,BEST_TOOL_CALL}   relative symbolic links
 ```
-A checkpoint is filled in a hidden sibling folder, flushed, renamed into place, and only then
-linked. A process killed at any moment leaves hidden leftovers, which `recover` clears away.
+A checkpoint is filled in a hidden sibling folder by all ranks, flushed, renamed into place by
+rank 0, and only then linked. A process killed at any moment leaves hidden leftovers, which
+`recover` clears away.
 Tensors are safetensors files and state is JSON: nothing here is ever unpickled.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
 import re
 import shutil
-import stat
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from tooltune.errors import UserError
-from tooltune.train import durable
+from tooltune.train import durable, manifest
+from tooltune.train.background import Background
+from tooltune.train.manifest import MANIFEST
+from tooltune.train.manifest import verify as verify  # for the commands
+from tooltune.train.meeting import ALONE, Meeting
+from tooltune.train.saving import STATE, complete, fill
 
 LATEST = "LATEST"
 LOWEST_VAL = "LOWEST_VAL"
@@ -33,14 +36,6 @@ BEST_TOOL_CALL = "BEST_TOOL_CALL"
 _NAME = re.compile(r"epoch_(\d+)_step_(\d+)")
 _STAGING = ".staging-"
 _REPLACED = ".replaced-"
-_PART = re.compile(r"[\w-]+(/[\w-]+)*")  # no "..": a manifest must not name folders outside
-_MANIFEST = "manifest.json"
-_STATE = "state.json"
-_FORMAT = 1
-
-
-class _Damaged(Exception):
-    """A manifest that is missing or was altered; the text says which."""
 
 
 def checkpoint_name(epoch: int, step: int) -> str:
@@ -50,7 +45,7 @@ def checkpoint_name(epoch: int, step: int) -> str:
 
 def read_state(path: Path) -> dict[str, Any]:
     """The `state` that was given to `save` for the checkpoint at `path`."""
-    state: dict[str, Any] = json.loads((path / _STATE).read_text(encoding="utf-8"))
+    state: dict[str, Any] = json.loads((path / STATE).read_text(encoding="utf-8"))
     return state
 
 
@@ -58,45 +53,77 @@ def read_state(path: Path) -> dict[str, Any]:
 class CheckpointStore:
     """`runs/NAME/checkpoints`. `warn` is told, loudly, of every damaged checkpoint passed over.
 
-    One process writes at a time (`RunLog` locks the run); any number may read.
+    One run writes at a time (`RunLog` locks it); any number of processes may read. `save`,
+    `wait`, `settle` and `latest_complete` are meetings of all ranks of `world`: every rank must
+    call them, and what fails on one is raised on all. Everything else is for rank 0 alone.
     """
 
     root: Path
     warn: Callable[[str], None] = logging.getLogger(__name__).warning
+    world: Meeting = ALONE
+    _background: Background = field(default_factory=Background, repr=False, compare=False)
+    _damaged: set[str] = field(default_factory=set, repr=False, compare=False)
 
-    def save(self, name: str, write: Callable[[Path], None], state: Mapping[str, Any]) -> Path:
+    def save(
+        self,
+        name: str,
+        write: Callable[[Path], None],
+        state: Mapping[str, Any],
+        *,
+        later: Callable[[Path, Meeting], None] | None = None,
+        then: Callable[[], None] | None = None,
+        blocking: bool = True,
+    ) -> Path:
         """Store a complete checkpoint called `name`, point `LATEST` at it, return its path.
 
-        `write(folder)` fills an empty folder (`model/…`, `optim/…`). `state` is strict JSON.
+        `write(folder)` fills an empty folder (`model/…`, `optim/…`), which every rank is given
+        and any may write to; `later(folder, world)` adds to it. `state` is strict JSON; rank 0's
+        is kept. Once the checkpoint is linked, rank 0 calls `then()` (other links, `prune`).
         A checkpoint of that name is replaced as a whole, in one step. Whatever fails before the
         rename leaves earlier checkpoints and links as they were. A full or read-only disk
-        raises `UserError`, anything else what `write` raised.
+        raises `UserError`, anything else what was raised, on every rank.
+
+        Without `blocking` this returns after `write`, and the rest is done by a thread beside the
+        training: `later` must then write copies, and meet other ranks through the world that it
+        is given. Until `wait` returns there may be no such checkpoint. A save waits for the one
+        before it, and raises what that one raised.
         """
         if not _NAME.fullmatch(name):
             raise ValueError(f"not a checkpoint name: {name!r}")
-        staging = self.root / durable.hidden_name(_STAGING, name)
-        try:
-            staging.mkdir(parents=True)
-            write(staging)
-            durable.write_json(staging / _STATE, dict(state))
-            durable.write_json(staging / _MANIFEST, _describe(staging))
-            durable.flush_tree(staging)
-            self._publish(staging, self.root / name)
-        except BaseException as error:
-            shutil.rmtree(staging, ignore_errors=True)
-            if (problem := _disk_problem(error)) is not None:
-                raise UserError(
-                    f"cannot save checkpoint {name} in {self.root}: {problem}; "
-                    "earlier checkpoints are untouched",
-                    fix="make room there (or a lower checkpoint.keep_last), then start the same "
-                    "command again: it resumes from the last complete checkpoint",
-                ) from error
-            raise
-        self.link(LATEST, name)
+        self.wait()
+        staging = self.root / self.world.broadcast(durable.hidden_name(_STAGING, name))
+        fill(staging, write, self.world)
+        kept = dict(state)
+
+        def publish() -> None:
+            self._publish(staging, name)
+            if then is not None:
+                then()
+
+        def finish(world: Meeting) -> None:
+            complete(staging, later, kept, publish, world)
+
+        if blocking:
+            finish(self.world)
+        else:
+            self._background.start(finish, self.world)
         return self.root / name
 
-    def _publish(self, staging: Path, final: Path) -> None:
-        """Rename the filled `staging` folder to `final`, replacing a checkpoint that is there."""
+    def wait(self) -> None:
+        """Wait until no save is under way. Raises what the last one raised, once."""
+        self._background.wait()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the save in the background has failed, if it has; for a look between two steps.
+
+        Ranks may see it at different steps: agree before acting on it, then call `wait`.
+        """
+        return self._background.failure
+
+    def _publish(self, staging: Path, name: str) -> None:
+        """Rename the filled `staging` folder to checkpoint `name`, replacing one that is there."""
+        final = self.root / name
         if not final.exists():
             os.rename(staging, final)
         elif durable.exchange(staging, final):
@@ -113,11 +140,13 @@ class CheckpointStore:
                 raise
             durable.remove_tree(aside, via=self.root)
         durable.flush(self.root)
+        self._damaged.discard(name)
+        self.link(LATEST, name)
 
     def link(self, link: str, name: str) -> None:
         """Point the link (`LOWEST_VAL`, …) at checkpoint `name`, which must be complete."""
-        if problems := _problems(self.root / name, hashes=False):
-            raise ValueError(f"{link} must not point to {name} (see is_complete): {problems[0]}")
+        if not self.is_complete(name):
+            raise ValueError(f"{link} must not point to {name}, which is not complete")
         durable.point_link(self.root / link, name)
 
     def resolve(self, link: str) -> Path | None:
@@ -126,8 +155,11 @@ class CheckpointStore:
         return self.root / os.readlink(path) if path.is_symlink() and path.is_dir() else None
 
     def is_complete(self, name: str) -> bool:
-        """Whether checkpoint `name` is there with every file at its full size (not hashed)."""
-        return not _problems(self.root / name, hashes=False)
+        """Whether checkpoint `name` is there with every file at its full size (not hashed).
+
+        Not one that `latest_complete` has found damaged.
+        """
+        return name not in self._damaged and not manifest.faults(self.root / name)
 
     def all(self) -> list[Path]:
         """Every checkpoint directory, complete or not, by step, oldest first."""
@@ -145,13 +177,38 @@ class CheckpointStore:
 
         Each damaged one passed over is reported through `warn` with its problems. It stays on
         disk, since it may hold the only copy of something, until a save of its name replaces it.
+        The ranks share the reading.
         """
-        for path in reversed(self.all()):
-            if not (problems := verify(path)):
+        names = [path.name for path in reversed(self.all())] if self.world.is_main else []
+        for name in self.world.broadcast(names):
+            path = self.root / name
+            if not (problems := verify(path, self.world)):
                 return path
-            shown = "; ".join(problems[:3]) + ("; …" if len(problems) > 3 else "")
-            self.warn(f"checkpoint {path} is damaged and NOT used, the one before is: {shown}")
+            self._damaged.add(name)
+            if self.world.is_main:
+                shown = "; ".join(problems[:3]) + ("; …" if len(problems) > 3 else "")
+                self.warn(f"checkpoint {path} is damaged and NOT used, the one before is: {shown}")
         return None
+
+    def settle(self) -> Path | None:
+        """The start of a run: `recover`, then `latest_complete`, to which `LATEST` points then.
+
+        Links to what was found damaged are removed, loudly.
+        """
+        self._lead(self.recover)
+        found = self.latest_complete()
+        if self._damaged:  # on every rank, as each was told
+            self._lead(self._repair_links)
+        return found
+
+    def _lead(self, do: Callable[[], None]) -> None:
+        error: BaseException | None = None
+        try:
+            if self.world.is_main:
+                do()
+        except BaseException as problem:
+            error = problem
+        self.world.agree(error, "tidying the checkpoints")
 
     def prune(self, keep_last: int) -> list[str]:
         """Delete old checkpoints, keep the `keep_last` newest complete ones; return deleted names.
@@ -175,19 +232,16 @@ class CheckpointStore:
         dropped folder are no problem, so the checkpoint verifies at every moment between.
         """
         path = self.root / name
-        if not _PART.fullmatch(part):
+        if not manifest.is_part(part):
             raise ValueError(f"not a folder of a checkpoint: {part!r}")
-        if not _holds(path, part):
+        if not manifest.holds(path, part):
             return
         try:
-            manifest = _read_manifest(path)
-        except _Damaged as damage:
+            remaining = manifest.without(path, part)
+        except manifest.Damaged as damage:
             self.warn(f"checkpoint {path} is damaged, its {part} was left alone: {damage}")
             return
-        kept = {file: entry for file, entry in manifest["files"].items() if not _under(file, part)}
-        dropped = sorted({*manifest["dropped"], part})
-        manifest = {**manifest, "dropped": dropped, "files": kept}
-        durable.write_json(path / _MANIFEST, manifest, staged_in=self.root)
+        durable.write_json(path / MANIFEST, remaining, staged_in=self.root)
         durable.remove_tree(path / part, via=self.root)
 
     def recover(self) -> None:
@@ -204,7 +258,7 @@ class CheckpointStore:
             elif path.name.startswith((_STAGING, *durable.LEFTOVERS)):
                 _remove(path)
         for path in self.all():
-            for part in _dropped_leftovers(path):
+            for part in manifest.dropped_leftovers(path):
                 durable.remove_tree(path / part, via=self.root)
         self._repair_links()
 
@@ -219,91 +273,11 @@ class CheckpointStore:
         complete = [path for path in self.all() if self.is_complete(path.name)]
         for link in sorted(path for path in self.root.iterdir() if path.is_symlink()):
             if os.readlink(link) not in {path.name for path in complete}:
-                self.warn(f"link {link} led to no complete checkpoint and was removed")
+                if link.name != LATEST or not complete:
+                    self.warn(f"link {link} led to no complete checkpoint and was removed")
                 link.unlink()
         if complete and self.resolve(LATEST) != complete[-1]:
             self.link(LATEST, complete[-1].name)
-
-
-def verify(path: Path) -> list[str]:
-    """Compare a checkpoint with its manifest, byte for byte; an empty list means it is sound.
-
-    Found are files missing, truncated or altered, and files that the manifest does not know.
-    """
-    return _problems(path, hashes=True)
-
-
-def _problems(path: Path, *, hashes: bool) -> list[str]:
-    try:
-        manifest = _read_manifest(path)
-    except _Damaged as damage:
-        return [str(damage)]
-    known: dict[str, Any] = manifest["files"]
-    found = {file: path / file for file in _files(path) if file != _MANIFEST}
-    problems = [f"{file} is missing" for file in known if file not in found]
-    for file, place in sorted(found.items()):
-        if file not in known:
-            if not any(_under(file, part) for part in manifest["dropped"]):
-                problems.append(f"{file} is not in the manifest")
-            continue
-        status, entry = place.lstat(), known[file]
-        if not stat.S_ISREG(status.st_mode):
-            problems.append(f"{file} is not a regular file")
-        elif status.st_size != entry["size"]:
-            problems.append(f"{file} has {status.st_size} bytes, not {entry['size']}")
-        elif hashes and durable.sha256(place) != entry["sha256"]:
-            problems.append(f"{file} was altered (its SHA-256 differs)")
-    return problems
-
-
-def _describe(folder: Path) -> dict[str, Any]:
-    """The manifest of a freshly written checkpoint."""
-    files = {
-        file: {"size": (folder / file).stat().st_size, "sha256": durable.sha256(folder / file)}
-        for file in sorted(_files(folder))
-    }
-    return {"format": _FORMAT, "dropped": [], "files": files}
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest: dict[str, Any] = json.loads((path / _MANIFEST).read_bytes())
-        whole = (
-            manifest["format"] == _FORMAT
-            and all(_PART.fullmatch(part) for part in manifest["dropped"])
-            and all(set(entry) == {"size", "sha256"} for entry in manifest["files"].values())
-        )
-    except (FileNotFoundError, NotADirectoryError):
-        raise _Damaged(f"{_MANIFEST} is missing") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _Damaged(f"{_MANIFEST} cannot be read ({error})") from error
-    if not whole:
-        raise _Damaged(f"{_MANIFEST} was altered or has an unknown format")
-    return manifest
-
-
-def _files(root: Path) -> Iterator[str]:
-    """Relative POSIX paths of everything under `root` that is not a directory."""
-    for folder, folders, files in os.walk(root):
-        links = [name for name in folders if Path(folder, name).is_symlink()]
-        for name in (*files, *links):
-            yield Path(folder, name).relative_to(root).as_posix()
-
-
-def _under(file: str, part: str) -> bool:
-    return PurePosixPath(file).is_relative_to(part)
-
-
-def _holds(path: Path, part: str) -> bool:
-    """Whether `part` is a real folder of the checkpoint, reached through no link."""
-    return (path / part).is_dir() and (path / part).resolve() == path.resolve() / part
-
-
-def _dropped_leftovers(path: Path) -> list[str]:
-    try:
-        return [part for part in _read_manifest(path)["dropped"] if _holds(path, part)]
-    except _Damaged:
-        return []
 
 
 def _remove(path: Path) -> None:
@@ -311,18 +285,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink()
-
-
-def _disk_problem(error: BaseException | None) -> str | None:
-    """What is wrong with the disk, if that is why a save failed.
-
-    Looks through the causes: safetensors wraps the system's error and keeps only its text.
-    """
-    while error is not None:
-        code = error.errno if isinstance(error, OSError) else None
-        if code in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
-            return "no space is left on the disk"
-        if code in (errno.EROFS, errno.EACCES):
-            return "it is not writable"
-        error = error.__cause__ or error.__context__
-    return None

@@ -60,10 +60,15 @@ def write_json(path: Path, value: Any, *, staged_in: Path | None = None) -> None
     The temporary file lies in `staged_in` (same file system), by default beside `path`.
     """
     staged = (staged_in or path.parent) / hidden_name(_FILE, path.name)
-    staged.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    staged.write_text(json_text(value), encoding="utf-8")
     flush(staged)
     os.replace(staged, path)
     flush(path.parent)
+
+
+def json_text(value: Any) -> str:
+    """What `write_json` writes."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
 def point_link(link: Path, target: str) -> None:
@@ -100,3 +105,18 @@ def exchange(first: Path, second: Path) -> bool:
     at_cwd, rename_exchange = -100, 2
     code = renameat2(at_cwd, os.fsencode(first), at_cwd, os.fsencode(second), rename_exchange)
     return bool(code == 0)
+
+
+def disk_problem(error: BaseException | None) -> str | None:
+    """What is wrong with the disk, if that is why a write failed.
+
+    Looks through the causes: safetensors wraps the system's error and keeps only its text.
+    """
+    while error is not None:
+        code = error.errno if isinstance(error, OSError) else None
+        if code in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
+            return "no space is left on the disk"
+        if code in (errno.EROFS, errno.EACCES, errno.EPERM):
+            return "it is not writable"
+        error = error.__cause__ or error.__context__
+    return None
