@@ -17,6 +17,8 @@ from tooltune.errors import UserError
 from tooltune.scrub import scrub, scrub_text
 from tooltune.train.durable import flush
 from tooltune.train.progress import Progress
+from tooltune.train.trackers.open import Trackers
+from tooltune.train.trackers.protocol import Status
 
 METRICS = "metrics.jsonl"
 LOG = "train.log"
@@ -30,9 +32,19 @@ class RunLog:
 
     A context manager. While it is open it holds a lock on `train.log`, which the system lets go
     when the process dies: a second process that starts in the same folder gets a `UserError`.
+    Every line of `metrics.jsonl` also goes to the `trackers`. They may fail; the file is the truth.
     """
 
-    def __init__(self, directory: Path, *, progress: Progress | None = None) -> None:
+    _trackers: Trackers | None = None
+    _status: Status = "finished"
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        progress: Progress | None = None,
+        trackers: Trackers | None = None,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.progress = progress
@@ -43,6 +55,8 @@ class RunLog:
             self._log.close()
             raise
         self._metrics = self._open_metrics()
+        if trackers is not None:
+            self.track(trackers)
 
     def __enter__(self) -> Self:
         return self
@@ -53,24 +67,59 @@ class RunLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._status = _status(error)
         self.close()
 
     def close(self) -> None:
-        if self.progress is not None:
-            self.progress.close()
-        self._metrics.close()
-        self._log.close()
+        """End the trackers (by the exception that ended the context, if one did) and the files."""
+        try:
+            self._end_trackers()
+        finally:
+            if self.progress is not None:
+                self.progress.close()
+            self._metrics.close()
+            self._log.close()
 
     def metrics(self, record: Mapping[str, Any]) -> None:
         """Append one line to `metrics.jsonl` (`step`, `epoch`, `kind`, …) and show it.
 
         JSON has no NaN: a non-finite number becomes null, and `non_finite` names it.
         """
-        line = json.dumps(_finite(record), allow_nan=False, ensure_ascii=True)
+        finite = _finite(record)
+        line = json.dumps(finite, allow_nan=False, ensure_ascii=True)
         self._metrics.write(line + "\n")
         self._metrics.flush()
         if self.progress is not None:
             self.progress.show(record)
+        if self._trackers is not None:
+            self._trackers.metrics(finite)
+            self._tell_of_trackers()
+
+    def track(self, trackers: Trackers) -> None:
+        """Pass all metrics on to `trackers`, first those that the file holds already.
+
+        Of these they send what an earlier start of the run did not. They end with this log.
+        """
+        self._trackers = trackers
+        with (self.directory / METRICS).open("rb") as lines:
+            for line in lines:
+                if _is_up_to(line, math.inf):
+                    trackers.metrics(json.loads(line))
+        self._tell_of_trackers()
+
+    def _end_trackers(self) -> None:
+        if self._trackers is not None:
+            self._trackers.finish(self._status)
+            self._tell_of_trackers()
+            self._trackers = None
+
+    def _tell_of_trackers(self) -> None:
+        if self._trackers is not None:
+            notes, warnings = self._trackers.take_messages()
+            for note in notes:
+                self.info(note)
+            for warning in warnings:
+                self.warning(warning)
 
     def train_step(
         self,
@@ -128,15 +177,21 @@ class RunLog:
         if show and self.progress is not None:
             self.progress.say(text if level == "INFO" else f"{level.lower()}: {text}")
 
-    def truncate_after(self, step: int) -> int:
+    def truncate_after(self, step: int, *, measured: bool = True) -> int:
         """Drop metrics of steps after `step`, and a line cut off by a crash; return how many.
 
-        On resume: the steps since the checkpoint are run, and written, again.
+        On resume: the steps since the checkpoint are run, and written, again. Unless the
+        checkpoint had `measured` what was due after its step, so is that.
         """
         path = self.directory / METRICS
         self._metrics.close()
         lines = path.read_bytes().split(b"\n")
-        kept = [line for line in lines if _is_up_to(line, step)]
+        kept = [
+            line
+            for line in lines
+            if _is_up_to(line, step if measured else step - 1)
+            or (not measured and _is_training_of(line, step))
+        ]
         staged = path.with_name(f".{METRICS}.new")
         staged.write_bytes(b"".join(line + b"\n" for line in kept))
         flush(staged)
@@ -175,9 +230,24 @@ def _finite(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**cleaned, "non_finite": bad} if bad else cleaned
 
 
-def _is_up_to(line: bytes, step: int) -> bool:
+def _status(error: BaseException | None) -> Status:
+    """Signals are no `Exception`: a run that they end is expected to go on."""
+    if error is None:
+        return "finished"
+    return "failed" if isinstance(error, Exception) else "interrupted"
+
+
+def _is_up_to(line: bytes, step: float) -> bool:
     try:
         return bool(json.loads(line)["step"] <= step)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _is_training_of(line: bytes, step: int) -> bool:
+    try:
+        record = json.loads(line)
+        return bool(record["step"] == step and record["kind"] == "train")
     except (ValueError, KeyError, TypeError):
         return False
 

@@ -1,0 +1,1 @@
+"""Where metrics go beside `metrics.jsonl`: one file per tracker, behind the protocol `Tracker`."""
