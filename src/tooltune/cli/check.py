@@ -31,6 +31,7 @@ from tooltune.cli.output import (
     user_errors,
     working,
 )
+from tooltune.cli.scale import check_shapes, describe_memory, print_gpus
 from tooltune.cli.server_prompt import check_prompts, print_prompts
 from tooltune.cli.source import config_of, is_config
 
@@ -44,6 +45,7 @@ HELP = help_text(
     "Check data, alone or for a model, or a config: rows, findings, targets, lengths, memory.",
     "tooltune check traces.jsonl",
     "tooltune check my.yaml --dataset.path=other.jsonl --json",
+    "tooltune check my.yaml --gpus 1,8,16 --offline-shapes",
     "tooltune check traces.jsonl --model Qwen/Qwen2.5-3B-Instruct",
     "tooltune check traces.jsonl --fix fixed.jsonl --fail-on error",
     "tooltune check traces.jsonl --model Qwen/Qwen2.5-3B-Instruct \\\n"
@@ -51,7 +53,8 @@ HELP = help_text(
     remark="Reads every row as training would, and loads no weights. Any key of the config can be "
     "overridden with --section.key=value. With --fail-on, findings that bad make the exit code 1. "
     "--fix and --redact write new files of OpenAI rows (columns beside the conversation are not "
-    "kept), and list each change in FILE.ledger.jsonl; given both, the redacted file is fixed too.",
+    "kept), and list each change in FILE.ledger.jsonl; given both, the redacted file is fixed too. "
+    "Memory and speed of GPUs are estimates: docs/scaling.md says how they are made.",
 )
 
 _THRESHOLDS = ("error", "warning", "info", "never")
@@ -123,6 +126,22 @@ def command(
         str | None,
         typer.Option(metavar="NAME", help="The model's name there; left out: the only one."),
     ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N",
+            help="Numbers of GPUs to estimate memory and speed for; by default 1, 8, and those "
+            "that are here.",
+        ),
+    ] = None,
+    offline_shapes: Annotated[
+        bool,
+        typer.Option(
+            "--offline-shapes",
+            help="Only that estimate, from the model's shape: reads no data and no tokenizer, and "
+            "needs no network for well-known models.",
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     from tooltune.errors import UserError
@@ -144,14 +163,27 @@ def command(
             "--server compares prompts, and whose template and tokenizer make ours is not said",
             fix="name the served model's folder or hub id with --model",
         )
+    if alone and (offline_shapes or gpus is not None):
+        raise UserError(
+            f"{'--offline-shapes' if offline_shapes else '--gpus'} is about training a model, and "
+            "none is named",
+            fix="name one, such as --model Qwen/Qwen2.5-3B, or give a config",
+        )
     config = config_of("check", config_or_data, "none" if alone else model, overrides)
+    if offline_shapes:
+        given = {"--fix": fix, "--redact": redact, "--html": html, "--server": server}
+        named = [] if model is None else ["--model", model]
+        check_shapes(config, gpus, given, [config_or_data, *named, *overrides], as_json=json)
+        return
     rows = LintRows(config.dataset.trace_source(config.seed))
     if alone:
         with working(f"reading {config_or_data}"):
             facts, report = _describe_rows(rows)
     else:
         with working(f"reading and rendering {config_or_data} as {_model(config)} would see it"):
-            facts, report = _describe_all(config, rows, config_or_data, html, server, server_model)
+            facts, report = _describe_all(
+                config, rows, config_or_data, html, server, server_model, gpus
+            )
     facts = {**facts, "formats": formats_found(rows), "findings": report.to_dict()}
     written = mend(rows, fix, redact)
     if json:
@@ -184,6 +216,7 @@ def _describe_all(
     html: Path | None,
     server: str | None,
     server_model: str | None,
+    gpus: str | None,
 ) -> tuple[dict[str, Any], LintReport]:
     """What a run would do with the data, and the findings in them; both also as a page."""
     from tooltune.models.load import load_tokenizer
@@ -195,6 +228,7 @@ def _describe_all(
     tokenizer = load_tokenizer(_model(config), chat_template=config.model.chat_template)
     data = prepare_data(config, tokenizer, how=Preparing(tallying("rows prepared"), say))
     facts = describe_run(config, data) | {"near_overlaps": describe_likeness(data)}
+    facts["memory"] = describe_memory(config, data, gpus)
     report = look_at(rows, data.renderer, data.ledger)
     if html is not None:
         _write_page(rows, data, report, name, html)
@@ -283,7 +317,7 @@ def _print_run(facts: dict[str, Any]) -> None:
     if "server" in facts:
         print_prompts(facts["server"])
     _print_template(facts["template"])
-    tokens, steps, memory = facts["tokens"], facts["steps"], facts["memory"]
+    tokens, steps = facts["tokens"], facts["steps"]
     lengths = tokens["per_trace"]
     _line(
         "tokens",
@@ -297,13 +331,8 @@ def _print_run(facts: dict[str, Any]) -> None:
         f"{steps['total']:,} of {steps['global_batch_size']} traces ({steps['per_epoch']:,} an "
         "epoch)",
     )
-    if memory is not None:
-        _line(
-            "memory",
-            f"about {memory['total_gib']:.1f} GiB: weights {memory['weights_gib']:.1f}, trained "
-            f"state {memory['training_state_gib']:.1f}, activations "
-            f"{memory['activations_gib']:.1f} (estimate)",
-        )
+    if facts["memory"] is not None:
+        print_gpus(facts["memory"])
 
 
 def _print_template(template: dict[str, Any]) -> None:
