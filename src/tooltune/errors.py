@@ -7,7 +7,10 @@ class UserError(ValueError):
     """Something the user can fix.
 
     `str(error)` says what is wrong and where (file, row, turn or key); `fix` says what to do.
+    `told_elsewhere`: another process of the same run tells the user.
     """
+
+    told_elsewhere = False
 
     def __init__(self, message: str, *, fix: str | None = None) -> None:
         super().__init__(message if fix is None else f"{message}\n  fix: {fix}")

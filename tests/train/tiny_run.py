@@ -40,7 +40,7 @@ def write_traces(path: Path, n: int, split: str = "train") -> Path:
 
 
 def tiny_config(
-    model: Path, data: Path, out: Path, *, dtype: str = "float32", **sections: Any
+    model: Path, data: Path, out: Path, /, *, dtype: str = "float32", **sections: Any
 ) -> Config:
     """8 traces, 2 held out, steps of 2; `sections` are merged over the defaults here."""
     base: dict[str, Any] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shlex
 import sys
@@ -19,10 +20,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from tooltune.errors import UserError
-
-EXIT_FAILED = 1
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+from tooltune.exits import EXIT_FAILED as EXIT_FAILED
+from tooltune.exits import EXIT_INTERRUPTED as EXIT_INTERRUPTED
+from tooltune.exits import EXIT_PREEMPTED as EXIT_PREEMPTED
+from tooltune.exits import EXIT_USER_ERROR as EXIT_USER_ERROR
 
 # What a command was asked for goes to stdout, remarks and errors to stderr: `--json > FILE` works.
 console = Console(highlight=False, soft_wrap=True)
@@ -83,7 +84,8 @@ def user_errors(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except UserError as error:
-            print_error(error)
+            if not error.told_elsewhere:
+                print_error(error)
         except OSError as error:
             if error.errno not in _NO_ROOM_OR_RIGHT:
                 raise
@@ -115,6 +117,11 @@ def print_json(value: Any) -> None:
 def print_text(text: str, style: str | None = None) -> None:
     """Print text of unknown origin: no markup, no control characters."""
     console.print(printable(text), style=style, markup=False)
+
+
+def is_main_rank() -> bool:
+    """Whether this process speaks for all that train together (torchrun sets `RANK`)."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def say(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from tooltune.cli.output import (
     command_line,
     errors,
     help_text,
+    is_main_rank,
     print_next,
     print_text,
     printable,
@@ -30,6 +32,7 @@ HELP = help_text(
     "tooltune train my.yaml",
     "tooltune train my.yaml --optimizer.lr=1e-4 --step_scheduler.num_epochs=2",
     "tooltune train my.yaml --dataset.path=other.jsonl --output_dir=runs/other",
+    "tooltune train my.yaml --nproc-per-node 8",
     remark="Any key can be overridden with --section.key=value. Everything is written to "
     "output_dir (runs/ and the file's name, unless it says otherwise): metrics.jsonl and "
     "comparison.json for programs, report.html for people.",
@@ -44,35 +47,79 @@ def command(
     ],
     nproc_per_node: Annotated[
         int,
-        typer.Option(metavar="N", help="Processes on this machine. This version trains in one."),
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Processes on this machine, one for each GPU; under torchrun or srun leave it "
+            "out.",
+        ),
     ] = 1,
 ) -> None:
     from tooltune.config.load import load_config
+    from tooltune.train.parallel.slurm import torchrun_variables
+
+    os.environ |= torchrun_variables(os.environ)
+    # Before anything is started: a mistake is told once, and not by every process.
+    loaded = load_config(config, context.args)
+    if nproc_per_node > 1 and "WORLD_SIZE" not in os.environ:
+        from tooltune.train.parallel.launch import launch
+
+        check_devices(nproc_per_node)
+        code = launch(nproc_per_node, ["train", str(config), *context.args], say=say)
+        raise typer.Exit(code)
+    run(loaded)
+
+
+def check_devices(processes: int) -> None:
+    """Raises: UserError where there are GPUs, but fewer than processes."""
+    import torch
+
     from tooltune.errors import UserError
 
-    if nproc_per_node != 1:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else processes
+    if processes > count:
         raise UserError(
-            f"--nproc-per-node {nproc_per_node}: this version trains in one process",
-            fix="leave the option out",
+            f"--nproc-per-node {processes}: this machine has {count} CUDA "
+            f"device{'s' if count > 1 else ''}",
+            fix=f"--nproc-per-node {count}" if count > 1 else "leave the option out",
         )
-    run(load_config(config, context.args))
 
 
 def run(config: Config) -> Path:
-    """Run the recipe, write its report, and say where everything is."""
-    say(f"starting {config.output_dir}: {config.model.pretrained_model_name_or_path}")
+    """Run the recipe, write its report, and say where everything is (rank 0 does the latter)."""
+    if is_main_rank():
+        say(f"starting {config.output_dir}: {config.model.pretrained_model_name_or_path}")
     from tooltune.evaluate.compare import render_table
+    from tooltune.evaluate.synchronous import Torn
     from tooltune.report.build import write_report
     from tooltune.train.optim import NonFiniteError
+    from tooltune.train.parallel.world import RankFailure, join_world
     from tooltune.train.preparation.build import Preparing
     from tooltune.train.recipe import train
+    from tooltune.train.signals import Preempted
 
     try:
-        result = train(config, Preparing(tallying("rows prepared"), say))
+        with join_world() as world:
+            preparing = Preparing(tallying("rows prepared"), say) if world.is_main else None
+            result = train(config, preparing, world)
     except NonFiniteError as error:
-        errors.print(f"[bold red]stopped:[/] {escape(printable(str(error)))}")
-        errors.print(f"  the run so far is kept in {escape(config.output_dir)}")
+        if is_main_rank():
+            errors.print(f"[bold red]stopped:[/] {escape(printable(str(error)))}")
+            errors.print(f"  the run so far is kept in {escape(config.output_dir)}")
         raise typer.Exit(EXIT_FAILED) from None
+    except Preempted as stopped:
+        if is_main_rank():
+            errors.print(escape(printable(str(stopped))))
+        raise typer.Exit(stopped.exit_code) from None
+    except Torn as error:
+        errors.print(f"[bold red]stopped:[/] {escape(printable(str(error)))}")
+        raise typer.Exit(EXIT_FAILED) from None
+    except RankFailure as error:  # that rank shows its own trace
+        if is_main_rank():
+            errors.print(f"[bold red]stopped:[/] {escape(printable(str(error)))}")
+        raise typer.Exit(EXIT_FAILED) from None
+    if not is_main_rank():
+        return result.directory
     report = write_report(result.directory)
     if result.comparison is not None:
         print_text("\n" + render_table(result.comparison))

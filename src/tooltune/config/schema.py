@@ -210,7 +210,7 @@ class ToolCallEval(Source):
     every_steps: Count | None = None
     """Steps between two evaluations; null: at each validation."""
     run_on_fsdp2: Flag = True
-    """Generate with sharded weights too; false: under fsdp2 only after training."""
+    """Measure between steps with sharded weights too; false: only before and after."""
     extra_datasets: dict[SetName, Source] = {}
     """Further data sets by name, scored apart as tool_call/NAME/..."""
 

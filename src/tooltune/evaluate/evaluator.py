@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +22,13 @@ from tooltune.evaluate.results import summarise
 from tooltune.evaluate.run import EvalOptions, evaluate_model, sampling_of
 from tooltune.evaluate.samples import check_sample_limit
 from tooltune.evaluate.scoring import ScoringOptions
+from tooltune.evaluate.synchronous import needs_synchrony, synchronous_forwards
 from tooltune.render.turns import Renderer
 from tooltune.toolcalls.match import Matching
 from tooltune.toolcalls.parse import Mode
 from tooltune.traces.load import Traces, load_traces, require_rows
+
+logger = logging.getLogger(__name__)
 
 
 class ToolCallAccuracyEvaluator:
@@ -34,8 +38,9 @@ class ToolCallAccuracyEvaluator:
     and `revision`, or `path`); caps on traces read and samples scored; `max_new_tokens` a sample;
     `max_prompt_tokens`, beyond which a sample is skipped as `prompt_too_long`; `sample_shard`
     `(rank, world_size)` takes every `world_size`-th sample. `include_abstain` also scores the
-    turns that should not call. `run_on_fsdp2` is accepted for compatibility: evaluation runs
-    wherever the model object can generate.
+    turns that should not call. A model that FSDP2 shards over several ranks is evaluated too: every
+    rank must call `evaluate`, with shards of any size (`sample_shard`) or all with the same
+    samples; `run_on_fsdp2=False` skips it, and `evaluate` returns nothing for it.
 
     `do_sample` draws tokens (`temperature`, `top_p`, `top_k`, from `seed`), `repeats` answers to
     each sample. `parser`, `mode` and `matching` say how answers are read and judged (see
@@ -129,6 +134,9 @@ class ToolCallAccuracyEvaluator:
         judged, before anything is generated; torch.cuda.OutOfMemoryError under
         `raise_on_cuda_oom`.
         """
+        if needs_synchrony(model) and not self.run_on_fsdp2:
+            logger.info("not evaluated: the model is sharded, and run_on_fsdp2 is False")
+            return {}
         prepared, renderer = self._prepare(tokenizer)
         options = replace(
             self.options,
@@ -136,7 +144,8 @@ class ToolCallAccuracyEvaluator:
             max_new_tokens=self.max_new_tokens,
             raise_on_cuda_oom=self.raise_on_cuda_oom,
         )
-        done = evaluate_model(model, tokenizer, renderer, prepared, options)
+        with synchronous_forwards(model):
+            done = evaluate_model(model, tokenizer, renderer, prepared, options)
         self.records, self.excluded = done.records, done.excluded
         # As in the reference, its six keys are always there: 0.0 where no sample was scored.
         unscored = {f"{self.metric_prefix}/{key}": 0.0 for key in self.METRIC_KEYS}

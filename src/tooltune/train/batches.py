@@ -113,7 +113,7 @@ def pack(
     learnt from running them.
     """
     groups = [row.trained_turns for row in rows if row.trained_turns]
-    groups.sort(key=lambda turns: _sort_key(turns[0]))
+    groups.sort(key=lambda turns: prefix_key(turns[0]))
     batches: list[MicroBatch] = []
     held = 0
     for turns in groups:
@@ -144,5 +144,6 @@ def pack_in_parts(
         yield from pack(some, cost, max_traces=max_traces)
 
 
-def _sort_key(turn: Turn) -> bytes:
+def prefix_key(turn: Turn) -> bytes:
+    """Sorts turns that share a prefix next to each other."""
     return np.asarray(turn.prompt_ids, dtype=np.int64).astype(">u4").tobytes()

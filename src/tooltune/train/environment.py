@@ -25,6 +25,7 @@ _PACKAGES = (
     *("tooltune", "torch", "transformers", "peft", "tokenizers", "safetensors", "datasets"),
     *("numpy", "jinja2", "flash-attn", "liger-kernel", "bitsandbytes"),
 )
+_SAMPLE = 1 << 20  # bytes
 
 
 def describe_environment(
@@ -75,6 +76,28 @@ def hash_tokenizer(tokenizer: Any) -> str:
         # Padding and truncation are what the last caller asked for, not the tokenizer's own.
         return _hash_json({**pipeline, "padding": None, "truncation": None})
     return _hash_json(sorted(tokenizer.get_vocab().items()))
+
+
+def hash_model(name: str) -> str | None:
+    """SHA-256 of samples of a local model's weights, cheap for any size; None for a hub name.
+
+    Of each weight file its name, its size, and a MiB of its start, middle and end.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        return None
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin"))
+    return _hash_json([[path.name, path.stat().st_size, _hash_samples(path)] for path in files])
+
+
+def _hash_samples(path: Path) -> str:
+    size = path.stat().st_size
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for start in (0, size // 2, max(0, size - _SAMPLE)):
+            file.seek(start)
+            digest.update(file.read(_SAMPLE))
+    return digest.hexdigest()
 
 
 def git_state(directory: Path) -> dict[str, Any] | None:

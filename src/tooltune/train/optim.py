@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 Style = Literal["cosine", "linear", "constant"]
 
@@ -94,16 +96,14 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 def clip_gradients(parameters: Mapping[str, nn.Parameter], max_norm: float | None = None) -> float:
     """Scale gradients so that their joint L2 norm is at most `max_norm`; return the norm before.
 
-    Computed in fp32. `None` clips nothing. Raises `NonFiniteError`, naming the first parameters at
-    fault, where a gradient is NaN or infinite: call it before every optimizer step.
+    Computed in fp32, over all ranks where gradients are sharded. `None` clips nothing. Raises
+    `NonFiniteError`, naming the first parameters at fault, where a gradient is NaN or infinite:
+    call it before every optimizer step.
     """
     gradients = {name: p.grad for name, p in parameters.items() if p.grad is not None}
     if not gradients:
         return 0.0
-    device = next(iter(gradients.values())).device
-    norms = torch.stack(
-        [torch.linalg.vector_norm(g, dtype=torch.float32).to(device) for g in gradients.values()]
-    )
+    norms = _norms(list(gradients.values()))
     total = float(torch.linalg.vector_norm(norms))
     if not math.isfinite(total):
         sizes = zip(gradients, norms.tolist(), strict=True)
@@ -117,3 +117,19 @@ def clip_gradients(parameters: Mapping[str, nn.Parameter], max_norm: float | Non
     if max_norm is not None and total > max_norm:
         torch._foreach_mul_(list(gradients.values()), max_norm / (total + 1e-6))
     return total
+
+
+def _norms(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The L2 norm of each gradient, fp32 [n]; a sharded one's over all of its shards."""
+    device = gradients[0].device
+    local = [g.to_local() if isinstance(g, DTensor) else g for g in gradients]
+    norms = torch.stack(
+        [torch.linalg.vector_norm(g, dtype=torch.float32).to(device) for g in local]
+    )
+    first = gradients[0]
+    if not isinstance(first, DTensor):
+        return norms
+    # Weights are copied along every other dimension of the mesh: shards are along the last one.
+    squares = norms.square()
+    dist.all_reduce(squares, group=first.device_mesh.get_group(first.device_mesh.ndim - 1))
+    return squares.sqrt()

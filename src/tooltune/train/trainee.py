@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,30 +13,48 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from tooltune.config.schema import Config
-from tooltune.models.forest_forward import flat_logits, forest_logits, supports_forest
+from tooltune.models.forest_forward import Model, flat_logits, forest_logits, supports_forest
 from tooltune.models.load import check_vocabulary, load_model
+from tooltune.models.quantize import check_quantization
 from tooltune.models.save import save_adapter, save_consolidated
 from tooltune.render.spec import RenderSpec
+from tooltune.train.activation import apply_activation_checkpointing
 from tooltune.train.batches import MicroBatch
+from tooltune.train.compile import compile_blocks
 from tooltune.train.lora import add_lora
 from tooltune.train.loss import weighted_nll
 from tooltune.train.optim import embedding_names, make_optimizer
+from tooltune.train.parallel.load import Wrap, load_sharded, whole_copy
+from tooltune.train.parallel.mesh import check_mesh, is_sharded
+from tooltune.train.parallel.replicate import sum_gradients
+from tooltune.train.parallel.shard import full_state
+from tooltune.train.parallel.world import World
 from tooltune.train.precision import MasterWeights
-from tooltune.train.state import load_optimizer, load_trainable, save_optimizer, save_trainable
+from tooltune.train.state import load_training_tensors, save_training_tensors
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 @dataclass(frozen=True, slots=True)
 class Trainee:
-    """`flat_reason` is None where batches run as forests, else why they run as flat sequences."""
+    """`flat_reason` is None where batches run as forests, else why they run as flat sequences.
 
-    model: PreTrainedModel | PeftModel
+    `is_sharded`: every rank holds a part of each weight (FSDP2); with several ranks and whole
+    weights each rank holds the same ones (DDP). `wrap` is what was done to the plain model.
+    """
+
+    model: Model
     masters: MasterWeights
     optimizer: torch.optim.Optimizer
-    device: torch.device
+    world: World
     compute_dtype: torch.dtype
     flat_reason: str | None
+    is_sharded: bool
+    wrap: Wrap
+
+    @property
+    def device(self) -> torch.device:
+        return self.world.device
 
     @property
     def is_lora(self) -> bool:
@@ -45,6 +63,26 @@ class Trainee:
     @property
     def trainable_parameters(self) -> int:
         return sum(p.numel() for p in self.masters.parameters().values())
+
+    @property
+    def gradient_scale(self) -> int:
+        """What a loss is multiplied by before `backward`: FSDP averages gradients over ranks."""
+        return self.world.size if self.is_sharded else 1
+
+    def gather_gradients(self) -> None:
+        """Add gradients over ranks, where backward passes have not done it already."""
+        if self.world.size > 1 and not self.is_sharded:
+            sum_gradients(self.masters.parameters())
+
+    def release(self) -> None:
+        """Give up all memory; nothing but `world` can be used afterwards."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.state.clear()
+        if not self.is_sharded:  # shards are small, and not to be taken from under FSDP
+            for tensor in (*self.masters.parameters().values(), *self.model.parameters()):
+                tensor.data = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def nll(self, batch: MicroBatch) -> torch.Tensor:
         """Σ weight·nll over the targets of a micro-batch, an fp32 scalar."""
@@ -60,15 +98,11 @@ class Trainee:
 
     def save_training_state(self, directory: Path) -> None:
         """Masters and optimizer, bit for bit, into `directory`."""
-        masters = self.masters.parameters()
-        save_trainable(masters, directory)
-        save_optimizer(self.optimizer, masters, directory)
+        save_training_tensors(self.masters.parameters(), self.optimizer, directory, self.world)
 
     def load_training_state(self, directory: Path) -> None:
         """The inverse of `save_training_state`. Raises UserError for another model's state."""
-        masters = self.masters.parameters()
-        load_trainable(masters, directory)
-        load_optimizer(self.optimizer, masters, directory)
+        load_training_tensors(self.masters.parameters(), self.optimizer, directory, self.world)
         self.masters.write_back()
 
     def save_model(
@@ -80,10 +114,18 @@ class Trainee:
         render: RenderSpec,
         consolidated: bool,
     ) -> None:
-        """Write `consolidated/` (LoRA: merged) and, for LoRA, `adapter/` under `directory`."""
+        """Write `consolidated/` (LoRA: merged) and, for LoRA, `adapter/` under `directory`.
+
+        Every rank must call; rank 0 writes. A sharded model is gathered there on the CPU.
+        """
+        state = None
+        if self.is_sharded:
+            state = full_state(self.model, None if self.is_lora else self.compute_dtype)
+        if not self.world.is_main:
+            return
         with self.masters.in_model():
             if isinstance(self.model, PeftModel):
-                save_adapter(self.model, directory / "adapter")
+                save_adapter(self.model, directory / "adapter", state=state)
             if consolidated:
                 save_consolidated(
                     self.model,
@@ -92,6 +134,7 @@ class Trainee:
                     stop_ids=stop_ids,
                     render=render,
                     dtype=self.compute_dtype,
+                    state=state,
                 )
 
     @contextmanager
@@ -99,10 +142,15 @@ class Trainee:
         """The model in the dtype to generate in: on a CPU fp32, elsewhere as it computes.
 
         Frozen weights are widened for the while and put back as the very same tensors. On a CPU
-        bf16 decodes slower than fp32, and its arg-max differs at 2 % of positions.
+        bf16 decodes slower than fp32, and its arg-max differs at 2 % of positions. A sharded
+        model that computes in bf16 is copied there, whole and in fp32, on every rank.
         """
         if self.device.type != "cpu":
             yield self.model
+            return
+        if self.is_sharded:
+            narrow_type = self.compute_dtype != torch.float32
+            yield whole_copy(self.model, self.wrap, torch.float32) if narrow_type else self.model
             return
         narrow = [
             p
@@ -120,37 +168,48 @@ class Trainee:
                     parameter.data = original
 
 
-def build_trainee(config: Config, tokenizer: Any) -> Trainee:
-    """Load the model, add adapters, make masters and optimizer.
+def build_trainee(config: Config, tokenizer: Any, world: World | None = None) -> Trainee:
+    """Load the model, add adapters, make masters and optimizer; shard it if there are ranks to.
 
-    Raises: UserError for a model that cannot be loaded, a vocabulary that does not fit, or LoRA
-    targets that match nothing.
+    Raises: UserError for a model that cannot be loaded, a vocabulary that does not fit, LoRA
+    targets that match nothing, or processes that the strategy has no place for.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    world = world or World.alone()
+    check_mesh(config.distributed, world)
+    if config.peft and config.peft.quantization:
+        check_quantization(
+            config.peft.quantization,
+            world.device,
+            world_size=world.size,
+            strategy=config.distributed.strategy,
+        )
+    sharded = is_sharded(config.distributed, world)
     compute_dtype = _DTYPES[config.model.dtype]
     # Full fine-tuning starts its fp32 masters from the unrounded weights of the checkpoint.
-    model: PreTrainedModel | PeftModel = load_model(
-        config.model.pretrained_model_name_or_path,
-        dtype=compute_dtype if config.peft else torch.float32,
-        device=device,
-        attn_implementation=config.model.attn_implementation,
-    )
-    assert isinstance(model, PreTrainedModel)
-    check_vocabulary(model, tokenizer)
-    flat_reason = supports_forest(model)
-    if config.model.activation_checkpointing != "none":
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    if config.peft:
-        model = add_lora(
-            model,
-            dim=config.peft.dim,
-            alpha=config.peft.alpha,
-            dropout=config.peft.dropout,
-            target_modules=config.peft.target_modules,
-            seed=config.seed,
+    held_dtype = compute_dtype if config.peft else torch.float32
+
+    def load(device: torch.device) -> PreTrainedModel:
+        model = load_model(
+            config.model.pretrained_model_name_or_path,
+            dtype=held_dtype,
+            device=device,
+            attn_implementation=config.model.attn_implementation,
+            quantization=config.peft.quantization if config.peft else None,
+            for_training=True,
         )
+        check_vocabulary(model, tokenizer)
+        return model
+
+    wrap = _wrapper(config)
+    if sharded:
+        cpu = torch.device("cpu")
+        model = load_sharded(lambda: load(cpu), wrap, config.distributed, world, compute_dtype)
+    else:
+        model = wrap(load(world.device))
+    flat_reason = supports_forest(model)
     no_decay = embedding_names(model)
-    masters = MasterWeights(model, compute_dtype)
+    # Sharded parameters are fp32 already, and compute through gathered copies in another type.
+    masters = MasterWeights(model, torch.float32 if sharded else compute_dtype)
     optimizer = make_optimizer(
         masters.parameters(),
         lr=config.optimizer.lr,
@@ -160,4 +219,25 @@ def build_trainee(config: Config, tokenizer: Any) -> Trainee:
         no_decay=no_decay,
     )
     model.train()
-    return Trainee(model, masters, optimizer, device, compute_dtype, flat_reason)
+    return Trainee(model, masters, optimizer, world, compute_dtype, flat_reason, sharded, wrap)
+
+
+def _wrapper(config: Config) -> Callable[[PreTrainedModel], Model]:
+    def wrap(model: PreTrainedModel) -> Model:
+        wrapped: Model = model
+        if config.peft:
+            wrapped = add_lora(
+                model,
+                dim=config.peft.dim,
+                alpha=config.peft.alpha,
+                dropout=config.peft.dropout,
+                target_modules=config.peft.target_modules,
+                use_dora=config.peft.use_dora,
+                seed=config.seed,
+            )
+        apply_activation_checkpointing(wrapped, config.model.activation_checkpointing)
+        if config.model.compile:
+            compile_blocks(wrapped)
+        return wrapped
+
+    return wrap

@@ -25,8 +25,8 @@ from tooltune.evaluate.engines.modes import device_of
 from tooltune.evaluate.engines.row_attention import RowsPlan, States
 from tooltune.evaluate.engines.rows import Ints, Row, refill, take_columns
 from tooltune.evaluate.engines.types import Counters, Rules
+from tooltune.models.blocks import base_model
 from tooltune.models.path_attention import no_mask
-from tooltune.models.save import base_model
 
 # Columns by which the rows' own room grows.
 _GROWTH = 32
