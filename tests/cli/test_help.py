@@ -18,7 +18,18 @@ from tooltune import __version__
 from tooltune.cli.main import app
 
 GROUP = typer.main.get_command(app)
-VERBS = ["demo", "train", "eval", "compare", "preview", "check", "init", "schema", "convert"]
+VERBS = [
+    "demo",
+    "train",
+    "eval",
+    "compare",
+    "export",
+    "preview",
+    "check",
+    "init",
+    "schema",
+    "convert",
+]
 
 
 def help_of(verb: str) -> str:

@@ -10,6 +10,7 @@ from tooltune.cli import (
     convert,
     demo,
     evaluate,
+    export,
     init,
     preview,
     schema,
@@ -34,6 +35,7 @@ app.command("demo", help=demo.HELP)(demo.command)
 app.command("train", help=train.HELP, context_settings=_OVERRIDES)(train.command)
 app.command("eval", help=evaluate.HELP)(evaluate.command)
 app.command("compare", help=compare.HELP)(compare.command)
+app.command("export", help=export.HELP)(export.command)
 app.command("preview", help=preview.HELP, context_settings=_OVERRIDES)(preview.command)
 app.command("check", help=check.HELP, context_settings=_OVERRIDES)(check.command)
 app.command("init", help=init.HELP)(init.command)
