@@ -2,8 +2,9 @@
 #   make demo        install, then fine-tune and compare the built-in model (writes runs/demo/)
 #   make test        install, then the quick tests;  ARGS="tests/config -x" narrows them
 #   make test-slow   the tests that take longer
-#   make check       ruff, mypy, import-linter
+#   make check       ruff, mypy, import-linter, hadolint
 #   make templates   what stock chat templates do with rows (writes docs/templates.md)
+#   make guide       run every block of the guide (writes docs/guide.md)
 #   make fuzz        fuzz every reader and parser;  SECONDS=600 is how long for each
 #   make clean       remove .venv, build outputs and runs/
 
@@ -20,7 +21,7 @@ SECONDS ?= 60
 # Small matmuls on few cores: threads that spin while they wait cost more than they save.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test test-slow check templates fuzz install clean
+.PHONY: demo test test-slow check templates guide fuzz install clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)
@@ -37,9 +38,13 @@ check: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 
 templates: $(DEV)
 	$(BIN)/python -m scripts.templates $(ARGS)
+
+guide: $(DEV)
+	$(BIN)/python -m scripts.guide $(ARGS)
 
 fuzz: $(DEV)
 	@$(PIP) -e '.[fuzz]'

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from tooltune.evaluate.samples import (
         make_agent_chat_eval_samples as make_agent_chat_eval_samples,
     )
+    from tooltune.integrations.trainer import (
+        ToolCallAccuracyCallback as ToolCallAccuracyCallback,
+    )
     from tooltune.render.dataset import make_agent_chat_dataset as make_agent_chat_dataset
     from tooltune.toolcalls.parse import parse_tool_calls as parse_tool_calls
     from tooltune.toolcalls.score import compute_sample_metrics as compute_sample_metrics
@@ -24,6 +27,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ParsedToolCall": "tooltune.toolcalls.types",
+    "ToolCallAccuracyCallback": "tooltune.integrations.trainer",
     "ToolCallAccuracyEvaluator": "tooltune.evaluate.evaluator",
     "Trace": "tooltune.traces.types",
     "compute_sample_metrics": "tooltune.toolcalls.score",

@@ -1,0 +1,1 @@
+"""tooltune inside other people's training loops."""
