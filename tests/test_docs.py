@@ -11,6 +11,7 @@ import pytest
 from scripts.findings import OUT, page
 from tests.cli.test_help import VERBS
 from tooltune.config.schema import Dataset
+from tooltune.export.parsers import PARSERS as SERVER_PARSERS
 from tooltune.toolcalls.failures import FAILURE_CLASSES
 from tooltune.toolcalls.parse import FORMATS as CALL_FORMATS
 from tooltune.toolcalls.recover import NOT_CLOSED, OTHER_FAMILY, TEXT_AROUND
@@ -72,13 +73,31 @@ def test_every_status_and_repair_is_explained_and_no_other() -> None:
     assert set(re.findall(r"`([a-z]+_[a-z_]+)`", modes)) == repairs - {"comment"}
 
 
+def test_the_parsers_of_servers_are_listed_as_exports_name_them() -> None:
+    text = (ROOT / "docs" / "exporting.md").read_text(encoding="utf-8")
+    table = text.split("## Serving")[1].split("## ")[0]
+    listed = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \|$", table, re.MULTILINE)
+
+    def cell(name: str | None) -> str:
+        return "none known" if name is None else f"`{name}`"
+
+    expected = [(name, cell(p.vllm), cell(p.sglang)) for name, p in SERVER_PARSERS.items()]
+    assert listed == expected
+
+
 PAGES = [
     "README.md",
     "docs/data.md",
     "docs/evaluating.md",
+    "docs/exporting.md",
+    "docs/guide.md",
+    "docs/launching.md",
     "docs/parsers.md",
+    "docs/scaling.md",
     "docs/scoring.md",
     "docs/servers.md",
+    "docs/trainer.md",
+    "docs/training.md",
     "CONTRIBUTING.md",
 ]
 
