@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from tests.models.families import family_model
 from tests.ranks import results_of
 from tests.train.tiny_run import save_tiny_model, tiny_config, write_traces
 from tooltune.config.schema import Config
@@ -95,8 +94,18 @@ SHARINGS: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("sharing", SHARINGS)
+QUICK = {
+    *(("fsdp2", variant) for variant in VARIANTS),
+    *(("fsdp2 on 3", "accumulation"), ("hsdp", "lora"), ("ddp", "full"), ("ddp", "accumulation")),
+}
+EACH = [
+    pytest.param(sharing, variant, marks=() if (sharing, variant) in QUICK else pytest.mark.slow)
+    for sharing in SHARINGS
+    for variant in VARIANTS
+]
+
+
+@pytest.mark.parametrize(("sharing", "variant"), EACH)
 def test_losses_and_weights_are_those_of_one_process(
     sharing: str, variant: str, place: Path
 ) -> None:
@@ -113,39 +122,6 @@ def test_losses_and_weights_are_those_of_one_process(
         assert sorted(their_weights) == sorted(weights)
         for name, weight in weights.items():
             assert their_weights[name] == pytest.approx(weight, abs=1e-5), name
-
-
-OTHERS: dict[str, dict[str, Any]] = {
-    "dora": {"peft": {"dim": 4, "use_dora": True}},
-    "selective": {"model": {"activation_checkpointing": "selective"}},
-    "full recomputation": {"model": {"activation_checkpointing": "full"}},
-    "untied": {"family": "qwen3"},
-    "mixture of experts": {"family": "qwen3_moe"},
-    "mixture of experts, lora": {"family": "qwen3_moe", "peft": {"dim": 4}},
-}
-
-
-@pytest.mark.parametrize("kind", OTHERS)
-def test_other_models_and_methods_are_sharded_as_they_are(
-    kind: str, place: Path, builtin_tokenizer: Any
-) -> None:
-    sections = {**OTHERS[kind], "step_scheduler": {"global_batch_size": 4, "num_epochs": 4}}
-    family = sections.pop("family", None)
-    if family is not None:
-        sections["model"] = {"pretrained_model_name_or_path": str(place / family)}
-        if not (place / family).exists():
-            model = family_model(
-                family, vocab_size=len(builtin_tokenizer), max_position_embeddings=2048
-            )
-            model.save_pretrained(place / family)
-            builtin_tokenizer.save_pretrained(place / family)
-    alone = World.alone(torch.device("cpu"))
-    losses, _, weights, _ = trained(alone, config_of(place, "none", **sections))
-    for their in results_of(trained, 2, config_of(place, "fsdp2", **sections)):
-        assert their[3]
-        assert their[0] == pytest.approx(losses, abs=1e-5)
-        for name, weight in weights.items():
-            assert their[2][name] == pytest.approx(weight, abs=1e-4), name
 
 
 def test_training_moves_the_weights_that_are_compared(place: Path) -> None:
