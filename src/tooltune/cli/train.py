@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -90,34 +92,14 @@ def run(config: Config) -> Path:
     if is_main_rank():
         say(f"starting {config.output_dir}: {config.model.pretrained_model_name_or_path}")
     from tooltune.evaluate.compare import render_table
-    from tooltune.evaluate.synchronous import Torn
     from tooltune.report.build import write_report
-    from tooltune.train.optim import NonFiniteError
-    from tooltune.train.parallel.world import RankFailure, join_world
+    from tooltune.train.parallel.world import join_world
     from tooltune.train.preparation.build import Preparing
     from tooltune.train.recipe import train
-    from tooltune.train.signals import Preempted
 
-    try:
-        with join_world() as world:
-            preparing = Preparing(tallying("rows prepared"), say) if world.is_main else None
-            result = train(config, preparing, world)
-    except NonFiniteError as error:
-        if is_main_rank():
-            errors.print(f"[bold red]stopped:[/] {escape(printable(str(error)))}")
-            errors.print(f"  the run so far is kept in {escape(config.output_dir)}")
-        raise typer.Exit(EXIT_FAILED) from None
-    except Preempted as stopped:
-        if is_main_rank():
-            errors.print(escape(printable(str(stopped))))
-        raise typer.Exit(stopped.exit_code) from None
-    except Torn as error:
-        errors.print(f"[bold red]stopped:[/] {escape(printable(str(error)))}")
-        raise typer.Exit(EXIT_FAILED) from None
-    except RankFailure as error:  # that rank shows its own trace
-        if is_main_rank():
-            errors.print(f"[bold red]stopped:[/] {escape(printable(str(error)))}")
-        raise typer.Exit(EXIT_FAILED) from None
+    with _endings(config), join_world() as world:
+        preparing = Preparing(tallying("rows prepared"), say) if world.is_main else None
+        result = train(config, preparing, world)
     if not is_main_rank():
         return result.directory
     report = write_report(result.directory)
@@ -131,6 +113,39 @@ def run(config: Config) -> Path:
         if command is not None:
             print_next([(command, "watch it answer")])
     return result.directory
+
+
+@contextmanager
+def _endings(config: Config) -> Iterator[None]:
+    """How a run ends before its end: one message by one process, and an exit code."""
+    from tooltune.evaluate.synchronous import Torn
+    from tooltune.train.optim import NonFiniteError
+    from tooltune.train.parallel.world import RankFailure
+    from tooltune.train.signals import Preempted
+
+    def stopped(text: object, *, by_all: bool = True) -> typer.Exit:
+        if is_main_rank() or not by_all:
+            errors.print(f"[bold red]stopped:[/] {escape(printable(str(text)))}")
+        return typer.Exit(EXIT_FAILED)
+
+    try:
+        yield
+    except Preempted as request:
+        if is_main_rank():
+            errors.print(escape(printable(str(request))))
+        raise typer.Exit(request.exit_code) from None
+    except NonFiniteError as error:
+        raise stopped(f"{error}\n  the run so far is kept in {config.output_dir}") from None
+    except Torn as error:
+        raise stopped(error, by_all=False) from None
+    except RankFailure as error:  # that rank shows its own trace
+        raise stopped(error) from None
+    except RuntimeError as error:
+        notes = getattr(error, "__notes__", None)
+        if not notes:
+            raise
+        # A collective broke because another rank is gone: the watchdog noted which.
+        raise stopped(notes[-1], by_all=False) from None
 
 
 def _look_at_one_row(config: Config, directory: Path, model: Path) -> str | None:

@@ -9,6 +9,7 @@ https://docs.pytorch.org/docs/stable/elastic/run.html#environment-variables
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from tooltune.errors import UserError
 
 _T = TypeVar("_T")
 _POLL_SECONDS = 0.2
+_CALLS = itertools.count()  # ranks make the same calls in the same order
 _LONGEST_SAVE = timedelta(hours=2)  # of one rank, while the others wait for it
 
 
@@ -139,26 +141,17 @@ class World:
         """
         if self.size == 1:
             return do()
+        key = f"tooltune/main_first/{next(_CALLS)}"
         if self.is_main:
             result, error = _attempt(do)
-            self._finished("main_first", error is None)
+            _store().set(key, b"well" if error is None else b"failed")
         else:
             result = error = None
-            if self._wait("main_first"):
+            if _wait_for(key) == b"well":
                 result, error = _attempt(do)
         self.agree(error, "preparing")
         assert result is not None
         return result[0]
-
-    def _finished(self, what: str, well: bool) -> None:
-        _store().set(f"tooltune/{what}", b"well" if well else b"failed")
-
-    def _wait(self, what: str) -> bool:
-        """Wait, past every time limit of collectives, until rank 0 has `_finished(what)`."""
-        key, store = f"tooltune/{what}", _store()
-        while not store.check([key]):  # `store.wait` would not let a signal through
-            time.sleep(_POLL_SECONDS)
-        return bool(store.get(key) == b"well")
 
 
 @contextmanager
@@ -205,6 +198,15 @@ def _store() -> Any:
     from torch.distributed.distributed_c10d import _get_default_store  # pinned by a test
 
     return _get_default_store()
+
+
+def _wait_for(key: str) -> bytes:
+    """What stands under `key` once something does, however late."""
+    store = _store()
+    while not store.check([key]):  # `store.wait` would not let a signal through
+        time.sleep(_POLL_SECONDS)
+    found: bytes = store.get(key)
+    return found
 
 
 def _told(error: BaseException | None) -> tuple[str, str, str | None] | None:
