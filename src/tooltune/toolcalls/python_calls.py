@@ -67,13 +67,13 @@ def read_calls(text: str, start: int, end: int, schemas: Schemas, style: Style) 
     pos = skip_space(text, start, end)
     if pos == end:
         return Payload([Attempt(pos, end, status="unclosed")], end, False)
-    listed = text.startswith("[", pos, end)
+    listed = text[pos] == "["
     if listed:
         pos = skip_space(text, pos + 1, end)
     attempts: list[Attempt] = []
     read_one = _read_wrapped if style.wrapped else _read_call
     after = pos
-    while not (listed and text.startswith("]", pos, end)):
+    while not (listed and pos < end and text[pos] == "]"):
         read = read_one(text, pos, end, schemas, style)
         if read is None:
             if attempts and not listed:
@@ -87,11 +87,14 @@ def read_calls(text: str, start: int, end: int, schemas: Schemas, style: Style) 
             return Payload(attempts, read.attempt.end, False)
         after = read.attempt.end
         pos = skip_space(text, after, end)
-        if separated := text.startswith((",", ";"), pos, end):
+        sign = text[pos] if pos < end else ""
+        if listed and sign == "]":
+            break
+        if sign == "," or sign == ";":
             pos = after = skip_space(text, pos + 1, end)
         elif not listed and "\n" not in text[after:pos]:
             return Payload(attempts, after, True)
-        if listed and not separated and not text.startswith("]", pos, end):
+        elif listed:
             status: Status = "unclosed" if is_partial(text, pos, end) else "malformed"
             attempts[-1] = attempts[-1]._replace(status=_worse(attempts[-1].status, status))
             return Payload(attempts, after, False)

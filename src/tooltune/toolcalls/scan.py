@@ -133,8 +133,9 @@ def scan_turn(
             found, resume = read(text, start, end)
             content.append(text[pos : start if found else resume])
             if len(found) == 1:
-                found = [Attempt(start, resume, *found[0][2:])]
-            attempts.extend(found)
+                attempts.append(Attempt(start, resume, *found[0][2:]))
+            else:
+                attempts.extend(found)
         pos = resume
     content.append(text[pos:end])
     return make_turn(text, reasoning, content, attempts, name)

@@ -36,7 +36,7 @@ def parse(text: str, schemas: Schemas = NO_SCHEMAS) -> ParsedTurn:
     read_bare = bare_reader(schemas)
 
     def read(text: str, start: int, end: int) -> Reading:
-        if not text.startswith(_OPEN, start, end):
+        if text[start] == "[":
             return read_bare(text, start, end)
         body = start + len(_OPEN)
         if _JSON.match(text, body, end):
