@@ -142,5 +142,7 @@ def test_a_run_that_failed_before_it_began_does_not_block_the_mended_one(
     assert (tmp_path / "run" / "checkpoints" / "LATEST").is_dir()
 
 
-def test_more_than_one_process_is_refused(config: Path) -> None:
-    assert "one process" in refused("train", config, "--nproc-per-node", "8")
+def test_processes_that_have_no_place_are_refused_before_they_are_started(config: Path) -> None:
+    two = ("--nproc-per-node", "2")
+    assert "strategy is none" in refused("train", config, *two, "--distributed.strategy=none")
+    assert "at least 4" in refused("train", config, *two, "--distributed.dp_replicate_size=2")

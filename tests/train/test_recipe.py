@@ -23,6 +23,7 @@ from tooltune.train import recipe
 from tooltune.train.batches import CPU_COST, CostModel, pack
 from tooltune.train.checkpoint import verify
 from tooltune.train.data import RunData, prepare_data
+from tooltune.train.measure import Measuring
 from tooltune.train.optim import NonFiniteError
 from tooltune.train.preparation.view import PreparedTraces
 from tooltune.train.recipe import train
@@ -172,12 +173,12 @@ def test_a_finished_run_is_left_as_it_is(finished: Path, model: Path, data: Path
 def test_a_best_model_found_at_the_very_end_stays_the_best_when_started_again(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = recipe.evaluate_saved_model
+    original = Measuring.tool_calls_of_saved
 
-    def better(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        return original(*args, **kwargs) | {"tool_call/balanced_accuracy": 1.0}
+    def better(self: Measuring, saved: Path) -> dict[str, Any]:
+        return original(self, saved) | {"tool_call/balanced_accuracy": 1.0}
 
-    monkeypatch.setattr(recipe, "evaluate_saved_model", better)
+    monkeypatch.setattr(Measuring, "tool_calls_of_saved", better)
     schedule = {"max_steps": 2, "val_every_steps": 1}
     config = tiny_config(model, data, tmp_path / "run", step_scheduler=schedule)
     for _ in range(2):

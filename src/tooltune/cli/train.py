@@ -64,9 +64,12 @@ def command(
     # Before anything is started: a mistake is told once, and not by every process.
     loaded = load_config(config, context.args)
     if nproc_per_node > 1 and "WORLD_SIZE" not in os.environ:
+        from tooltune.train.advice import mesh_problem
         from tooltune.train.parallel.launch import launch
 
         check_devices(nproc_per_node)
+        if (problem := mesh_problem(loaded, nproc_per_node)) is not None:
+            raise problem
         code = launch(nproc_per_node, ["train", str(config), *context.args], say=say)
         raise typer.Exit(code)
     run(loaded)
