@@ -20,9 +20,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-# A shell starts what runs in the background deaf to Ctrl-C, and children inherit that.
+# What runs in the background, or under nohup, may be deaf to Ctrl-C or to a lost terminal, and
+# children inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The two cores of a small machine make the first example of a test slow: deadlines only flicker.
 settings.register_profile(

@@ -40,8 +40,9 @@ def config_of(place: Path, strategy: str, **sections: Any) -> Config:
         place / "run",
         distributed=distributed,
         validation_dataset={"fraction": 0.2},
-        # AdamW divides by the size of a gradient: at a higher rate rounding shows in the weights.
-        optimizer={"lr": 1e-3},
+        # AdamW divides by the size of a gradient: where that is next to nothing, rounding alone
+        # would decide the update. A larger eps leaves such weights where they are.
+        optimizer={"lr": 1e-3, "eps": 1e-5},
         **sections,
     )
     return config.model_copy(update={"model": config.model.model_copy(update=model)})
