@@ -14,6 +14,7 @@ from tooltune.train.checkpoint import CheckpointStore, checkpoint_name, read_sta
 from tooltune.train.data import RunData
 from tooltune.train.log import RunLog
 from tooltune.train.meeting import Meeting
+from tooltune.train.parallel.world import World
 from tooltune.train.rng import restore_rng_states, rng_states
 from tooltune.train.state import training_tensors, write_training_tensors
 from tooltune.train.trainee import Trainee
@@ -38,30 +39,26 @@ class Progressed:
     unmeasured: bool = False
 
 
+@dataclass(slots=True)
 class Keeping:
     """The checkpoints of one run. Every rank has one, and calls each method."""
 
-    def __init__(
-        self,
-        config: Config,
-        tokenizer: Any,
-        data: RunData,
-        directory: Path,
-        plan: StepPlan,
-        trainee: Trainee,
-        log: RunLog,
-    ) -> None:
-        self.config = config
-        self.tokenizer = tokenizer
-        self.data = data
-        self.directory = directory
-        self.plan = plan
-        self.trainee = trainee
-        self.world = trainee.world
-        self.log = log
-        self.store = CheckpointStore(
-            directory / "checkpoints", warn=log.warning, world=trainee.world
-        )
+    config: Config
+    tokenizer: Any
+    data: RunData
+    directory: Path
+    plan: StepPlan
+    trainee: Trainee
+    log: RunLog
+    store: CheckpointStore = field(init=False)
+
+    def __post_init__(self) -> None:
+        place = self.directory / "checkpoints"
+        self.store = CheckpointStore(place, warn=self.log.warning, world=self.world)
+
+    @property
+    def world(self) -> World:
+        return self.trainee.world
 
     def name(self, step: int) -> str:
         return checkpoint_name(self.plan.epoch(step - 1), step)

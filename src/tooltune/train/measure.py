@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,30 +27,19 @@ BASE, FINAL = "step_0", "final"  # evaluations before training, and of the saved
 COMPARISON = "comparison.json"
 
 
+@dataclass(frozen=True, slots=True)
 class Measuring:
     """The measurements of one run, by name (`eval/NAME`). Every rank makes them together."""
 
-    def __init__(
-        self,
-        config: Config,
-        tokenizer: Any,
-        data: RunData,
-        directory: Path,
-        trainee: Trainee,
-        cost: CostModel,
-        log: RunLog,
-        watchdog: Watchdog,
-        stop: StopRequests,
-    ) -> None:
-        self.config = config
-        self.tokenizer = tokenizer
-        self.data = data
-        self.directory = directory
-        self.trainee = trainee
-        self.cost = cost
-        self.log = log
-        self.watchdog = watchdog
-        self.stop = stop
+    config: Config
+    tokenizer: Any
+    data: RunData
+    directory: Path
+    trainee: Trainee
+    cost: CostModel
+    log: RunLog
+    watchdog: Watchdog
+    stop: StopRequests
 
     def loss(self) -> dict[str, float] | None:
         """`loss` over the held-out traces, and `seconds`; None where nothing is held out."""
