@@ -15,9 +15,9 @@ from tooltune.config.load import load_config
 from tooltune.config.schema import Config
 from tooltune.models.known_shapes import KNOWN, known_shape
 from tooltune.models.shapes import ModelShape
-from tooltune.train.memory import GIB, GPUS_PER_NODE, Batch, MemoryEstimate, estimate_memory
-from tooltune.train.saved import model_bytes
-from tooltune.train.throughput import DEVICES, UTILISATION, tokens_per_second
+from tooltune.train.sizing.activations import model_bytes
+from tooltune.train.sizing.memory import GIB, GPUS_PER_NODE, Batch, MemoryEstimate, estimate_memory
+from tooltune.train.sizing.throughput import DEVICES, UTILISATION, tokens_per_second
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs" / "scaling.md"

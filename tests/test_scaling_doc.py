@@ -10,7 +10,7 @@ import yaml
 
 from scripts.scaling import EXAMPLE, FULL, LORA, OUT, Plan, page
 from tooltune.config.load import load_config
-from tooltune.train.advice import mesh_problem
+from tooltune.train.sizing.advice import mesh_problem
 
 PLANS = [*FULL, *LORA]
 

@@ -53,7 +53,7 @@ def record_of(folder: Path) -> dict[str, Any]:
 @pytest.fixture
 def adapter_only(run: TinyRun, tmp_path: Path) -> Path:
     """The run's checkpoint after its merged copy was dropped, as of an older checkpoint."""
-    from tooltune.train.checkpoint import CheckpointStore
+    from tooltune.train.checkpoints.store import CheckpointStore
 
     folder = Path(shutil.copytree(run.folder, tmp_path / "older", symlinks=True))
     store = CheckpointStore(folder / "checkpoints")

@@ -18,11 +18,11 @@ from tests.train import faults
 from tests.train.tiny_run import metrics, save_tiny_model, tiny_config, without_times, write_traces
 from tooltune.config.schema import Config
 from tooltune.train import step as step_module
-from tooltune.train.checkpoint import verify
+from tooltune.train.checkpoints.store import verify
 from tooltune.train.optim import NonFiniteError
 from tooltune.train.parallel.world import RankFailure, World
 from tooltune.train.recipe import train
-from tooltune.train.signals import Preempted
+from tooltune.train.watch.signals import Preempted
 
 RANKS = [1, 2]
 STEPS = 9

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tests.train.tiny_run import metrics, save_tiny_model, tiny_config, write_traces
-from tooltune.train.checkpoint import verify
+from tooltune.train.checkpoints.store import verify
 
 ENDLESS = {"num_epochs": 10_000, "global_batch_size": 2, "ckpt_every_steps": 5}
 

@@ -12,7 +12,7 @@ from tests.train.tiny_run import save_tiny_model, tiny_config
 from tooltune.errors import UserError
 from tooltune.models.load import load_tokenizer
 from tooltune.train.data import prepare_data
-from tooltune.train.rundir import write_run_facts
+from tooltune.train.folder.rundir import write_run_facts
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from tests.train.test_state import TiedModel, a_model
+from tests.train.checkpoints.test_state import TiedModel, a_model
 from tooltune.train.optim import make_optimizer
 from tooltune.train.precision import MasterWeights, trainable_parameters
 

@@ -21,13 +21,13 @@ from tooltune.errors import UserError
 from tooltune.models.load import load_tokenizer
 from tooltune.train import recipe
 from tooltune.train.batches import CPU_COST, CostModel, pack
-from tooltune.train.checkpoint import verify
+from tooltune.train.checkpoints.store import verify
 from tooltune.train.data import RunData, prepare_data
+from tooltune.train.folder.rundir import open_run_directory, run_date
 from tooltune.train.measure import Measuring
 from tooltune.train.optim import NonFiniteError
 from tooltune.train.preparation.view import PreparedTraces
 from tooltune.train.recipe import train
-from tooltune.train.rundir import open_run_directory, run_date
 from tooltune.train.trainee import build_trainee
 from tooltune.train.validate import validation_loss
 

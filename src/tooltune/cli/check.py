@@ -222,8 +222,8 @@ def _describe_all(
     from tooltune.models.load import load_tokenizer
     from tooltune.traces.lint.rows import LintRows
     from tooltune.train.data import prepare_data
-    from tooltune.train.estimate import describe_run
     from tooltune.train.preparation.build import Preparing
+    from tooltune.train.sizing.estimate import describe_run
 
     tokenizer = load_tokenizer(_model(config), chat_template=config.model.chat_template)
     data = prepare_data(config, tokenizer, how=Preparing(tallying("rows prepared"), say))

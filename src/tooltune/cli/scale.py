@@ -18,8 +18,8 @@ from tooltune.cli.output import (
 if TYPE_CHECKING:
     from tooltune.config.schema import Config
     from tooltune.train.data import RunData
-    from tooltune.train.scale import Workload
-    from tooltune.train.throughput import Device
+    from tooltune.train.sizing.scale import Workload
+    from tooltune.train.sizing.throughput import Device
 
 _DEFAULT_GPUS = (1, 8)
 _GPUS_FIX = "write numbers such as --gpus 1,8"
@@ -67,7 +67,7 @@ def describe_gpus(
     """
     from tooltune.errors import UserError
     from tooltune.models.shapes import shape_of
-    from tooltune.train.scale import describe_scale
+    from tooltune.train.sizing.scale import describe_scale
 
     counts = gpu_counts(gpus)
     shape = shape_of(config.model.pretrained_model_name_or_path, offline=offline)
@@ -85,7 +85,7 @@ def describe_memory(config: Config, data: RunData, gpus: str | None) -> dict[str
     None where the model's shape cannot be told; raises UserError for that if `gpus` asks for it.
     """
     from tooltune.errors import UserError
-    from tooltune.train.scale import workload_of
+    from tooltune.train.sizing.scale import workload_of
 
     try:
         return describe_gpus(config, gpus, workload_of(config, data), offline=False)
@@ -109,7 +109,7 @@ def check_shapes(
     Raises UserError for `given` options that need the data, and as `describe_gpus` does.
     """
     from tooltune.errors import UserError
-    from tooltune.train.scale import assumed_workload
+    from tooltune.train.sizing.scale import assumed_workload
 
     for option, value in given.items():
         if value is not None:
@@ -130,7 +130,7 @@ def _here() -> Device | None:
     """The first CUDA device of this machine."""
     import torch
 
-    from tooltune.train.throughput import Device, device_named
+    from tooltune.train.sizing.throughput import Device, device_named
 
     if not torch.cuda.is_available():
         return None

@@ -64,8 +64,8 @@ def command(
     # Before anything is started: a mistake is told once, and not by every process.
     loaded = load_config(config, context.args)
     if nproc_per_node > 1 and "WORLD_SIZE" not in os.environ:
-        from tooltune.train.advice import mesh_problem
         from tooltune.train.parallel.launch import launch
+        from tooltune.train.sizing.advice import mesh_problem
 
         check_devices(nproc_per_node)
         if (problem := mesh_problem(loaded, nproc_per_node)) is not None:
@@ -124,7 +124,7 @@ def _endings(config: Config) -> Iterator[None]:
     from tooltune.evaluate.synchronous import Torn
     from tooltune.train.optim import NonFiniteError
     from tooltune.train.parallel.world import RankFailure
-    from tooltune.train.signals import Preempted
+    from tooltune.train.watch.signals import Preempted
 
     def stopped(text: object, *, by_all: bool = True) -> typer.Exit:
         if is_main_rank() or not by_all:
@@ -157,7 +157,7 @@ def _look_at_one_row(config: Config, directory: Path, model: Path) -> str | None
     Of the first turn where rows are requests, not all of which are a trace. None where `eval`
     could not read the rows, since it renames no columns.
     """
-    from tooltune.train.rundir import read_run_facts
+    from tooltune.train.folder.rundir import read_run_facts
 
     own = [config.tool_call_eval, config.validation_dataset, config.dataset]
     source = next(s for s in own if s is not None and s.names_a_place)

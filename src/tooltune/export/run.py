@@ -26,8 +26,8 @@ from tooltune.render.spec import RenderSpec
 from tooltune.render.turns import Renderer
 from tooltune.scrub import scrub
 from tooltune.toolcalls.parse import FORMATS, parse_turn
-from tooltune.train.card import run_card_facts
 from tooltune.train.durable import sha256, write_json
+from tooltune.train.folder.card import run_card_facts
 
 RECORD, PAGE = "export.json", "SERVE.md"
 _FORMAT = 1

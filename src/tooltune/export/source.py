@@ -14,8 +14,14 @@ from typing import Any
 from tooltune.errors import UserError
 from tooltune.models.load import resolve_model
 from tooltune.render.spec import RenderSpec
-from tooltune.train.card import read_run_config
-from tooltune.train.checkpoint import BEST_TOOL_CALL, LATEST, CheckpointStore, read_state, verify
+from tooltune.train.checkpoints.store import (
+    BEST_TOOL_CALL,
+    LATEST,
+    CheckpointStore,
+    read_state,
+    verify,
+)
+from tooltune.train.folder.card import read_run_config
 
 _MANIFEST = "manifest.json"
 _CONSOLIDATED, _ADAPTER = Path("model/consolidated"), Path("model/adapter")

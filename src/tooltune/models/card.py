@@ -56,7 +56,7 @@ class CardResult:
 
 @dataclass(frozen=True, slots=True)
 class CardFacts:
-    """What a card says. See `train/card.py` for how a run's files give it.
+    """What a card says. See `train/folder/card.py` for how a run's files give it.
 
     `training`: rows of a table, what and how much. `losses`: validation loss before and after.
     `counts`: `train` and `held_out` traces, `read` and `rejected` rows, `overlap` of held-out

@@ -9,14 +9,14 @@ from typing import Any
 
 from tooltune.config.schema import Config
 from tooltune.train.batches import StepPlan
-from tooltune.train.card import write_run_cards
-from tooltune.train.checkpoint import CheckpointStore, checkpoint_name, read_state
+from tooltune.train.checkpoints.meeting import Meeting
+from tooltune.train.checkpoints.rng import restore_rng_states, rng_states
+from tooltune.train.checkpoints.state import training_tensors, write_training_tensors
+from tooltune.train.checkpoints.store import CheckpointStore, checkpoint_name, read_state
 from tooltune.train.data import RunData
+from tooltune.train.folder.card import write_run_cards
 from tooltune.train.log import RunLog
-from tooltune.train.meeting import Meeting
 from tooltune.train.parallel.world import World
-from tooltune.train.rng import restore_rng_states, rng_states
-from tooltune.train.state import training_tensors, write_training_tensors
 from tooltune.train.trainee import Trainee
 
 _LINKS = ("LATEST", "LOWEST_VAL", "BEST_TOOL_CALL")

@@ -17,10 +17,10 @@ from tooltune.evaluate.compare import compare_evaluations, load_evaluation, writ
 from tooltune.train.batches import CostModel, pack_in_parts
 from tooltune.train.data import RunData
 from tooltune.train.log import RunLog
-from tooltune.train.signals import StopRequests
 from tooltune.train.trainee import Trainee
 from tooltune.train.validate import evaluate_tool_calls, load_saved_model, validation_loss
-from tooltune.train.watchdog import Watchdog
+from tooltune.train.watch.signals import StopRequests
+from tooltune.train.watch.watchdog import Watchdog
 
 HEADLINE = "tool_call/balanced_accuracy"  # picks the best checkpoint
 BASE, FINAL = "step_0", "final"  # evaluations before training, and of the saved last model

@@ -20,23 +20,23 @@ from tooltune.train.announce import announce
 from tooltune.train.batches import StepPlan, step_plan
 from tooltune.train.data import RunData, prepare_data
 from tooltune.train.determinism import deterministic_kernels
+from tooltune.train.folder.rundir import note_changes, open_run_directory, run_date, write_run_facts
 from tooltune.train.keep import Keeping, Progressed
 from tooltune.train.log import RunLog
 from tooltune.train.measure import COMPARISON, FINAL, HEADLINE, Measuring, read_json
-from tooltune.train.memory_error import out_of_memory
 from tooltune.train.optim import NonFiniteError, learning_rate
 from tooltune.train.parallel.silent import SilentLog
 from tooltune.train.parallel.world import World
 from tooltune.train.preparation.build import Preparing
 from tooltune.train.progress import Progress
-from tooltune.train.rundir import note_changes, open_run_directory, run_date, write_run_facts
-from tooltune.train.scale import cost_of_run
-from tooltune.train.signals import Preempted, StopRequests
+from tooltune.train.sizing.memory_error import out_of_memory
+from tooltune.train.sizing.scale import cost_of_run
 from tooltune.train.step import train_step
 from tooltune.train.stopping import EarlyStopping, require_measurable
 from tooltune.train.trackers.open import open_trackers, require_trackers
 from tooltune.train.trainee import Trainee, build_trainee
-from tooltune.train.watchdog import Watchdog
+from tooltune.train.watch.signals import Preempted, StopRequests
+from tooltune.train.watch.watchdog import Watchdog
 
 _WARMUP_SHARE = 0.03
 _T = TypeVar("_T")

@@ -20,6 +20,7 @@ from tooltune.models.save import save_adapter, save_consolidated
 from tooltune.render.spec import RenderSpec
 from tooltune.train.activation import apply_activation_checkpointing
 from tooltune.train.batches import MicroBatch
+from tooltune.train.checkpoints.state import load_training_tensors, save_training_tensors
 from tooltune.train.compile import compile_blocks
 from tooltune.train.lora import add_lora
 from tooltune.train.loss import weighted_nll
@@ -30,7 +31,6 @@ from tooltune.train.parallel.replicate import sum_gradients
 from tooltune.train.parallel.shard import full_state
 from tooltune.train.parallel.world import World
 from tooltune.train.precision import MasterWeights
-from tooltune.train.state import load_training_tensors, save_training_tensors
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 

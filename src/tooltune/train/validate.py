@@ -25,8 +25,8 @@ from tooltune.train.data import RunData
 from tooltune.train.parallel.load import load_sharded
 from tooltune.train.parallel.mesh import is_sharded
 from tooltune.train.parallel.world import World
-from tooltune.train.signals import Preempted, leave_together
 from tooltune.train.trainee import Trainee
+from tooltune.train.watch.signals import Preempted, leave_together
 
 
 @torch.no_grad()
