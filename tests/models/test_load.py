@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,14 @@ def test_a_broken_config_is_a_user_error(saved: Path) -> None:
     (saved / "config.json").write_text("{not json")
     with pytest.raises(UserError, match="cannot load the model"):
         load_model(saved)
+
+
+def test_a_value_of_the_wrong_type_in_a_config_is_a_user_error_that_names_it(saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps({**config, "hidden_size": "wide"}))
+    with pytest.raises(UserError, match="'hidden_size' expected int, got str") as raised:
+        load_model(saved)
+    assert "config.json is wrong" in str(raised.value)
 
 
 def test_a_model_with_code_of_its_own_is_refused(saved: Path) -> None:

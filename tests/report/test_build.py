@@ -245,6 +245,15 @@ def test_the_tables_name_failures_outcomes_tools_and_parse_statuses(run: Run) ->
         assert words in text, words
 
 
+def test_what_a_continued_run_changed_stands_below_its_configuration(tmp_path: Path) -> None:
+    run = fabricate_run(tmp_path, 2)
+    assert "changed when the run was continued" not in read_page(write_report(run.folder)).text
+    (tmp_path / "config.history.yaml").write_text("- changed: {step_scheduler.max_steps: 9}\n")
+    text = read_page(write_report(run.folder)).text
+    assert "changed when the run was continued" in text
+    assert "step_scheduler.max_steps: 9" in text
+
+
 def test_lone_surrogates_and_control_characters_do_not_break_the_page(tmp_path: Path) -> None:
     odd = "a\ud800b\x00c\u202ed\x1b[31m\r\ne"
     run = fabricate_run(tmp_path, 2, lambda row: {**row, "text": odd})

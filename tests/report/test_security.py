@@ -60,6 +60,7 @@ def poisoned_run(folder: Path, text: str) -> Run:
     comparison["datasets"] = {f"extra{text}": comparison["datasets"]["unseen_tools"]}
     (folder / "comparison.json").write_text(json.dumps(comparison))
     (folder / "config.yaml").write_text(f"model: {text}\n", encoding="utf-8")
+    (folder / "config.history.yaml").write_text(f"- changed: {text}\n", encoding="utf-8")
     (folder / "environment.json").write_text(json.dumps({f"key{text}": {"a": [text]}}))
     (folder / "split.json").write_text(json.dumps({f"part{text}": ["t"]}))
     write_rows(folder / "ledger.jsonl", [dict.fromkeys(("file", "row", "code", "reason"), text)])

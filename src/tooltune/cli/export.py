@@ -95,9 +95,10 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print export.json.")] = False,
 ) -> None:
     from tooltune.export.folder import check_out
-    from tooltune.export.source import find_source
+    from tooltune.export.source import find_source, require_there
 
     _check_options(adapter, gguf, push, public, out)
+    require_there(ckpt)
     with working(f"comparing {ckpt} with its manifest"):
         source = find_source(ckpt, base=base)
     folder = out or Path("exports") / (source.name + ("-adapter" if adapter else ""))

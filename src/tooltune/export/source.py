@@ -77,17 +77,22 @@ class Source:
             ) from error
 
 
+def require_there(given: Path) -> None:
+    """Raise UserError for a path at which there is nothing, which takes no hashing to tell."""
+    if not given.exists():
+        raise UserError(
+            f"{given}: no such folder" if not given.is_symlink() else f"{given} leads nowhere",
+            fix="give a run, a checkpoint, or the model/consolidated or model/adapter of one",
+        )
+
+
 def find_source(given: Path, *, base: str | None = None) -> Source:
     """What to export of `given`; `base` overrides what adapter and run say of their base model.
 
     Of a run `BEST_TOOL_CALL` is taken, else `LATEST`. Raises: UserError for a folder that is none
     of these or holds no model, and for a checkpoint that differs from its manifest, naming files.
     """
-    if not given.exists():
-        raise UserError(
-            f"{given}: no such folder" if not given.is_symlink() else f"{given} leads nowhere",
-            fix="give a run, a checkpoint, or the model/consolidated or model/adapter of one",
-        )
+    require_there(given)
     path = given.resolve()
     chosen = None
     if path.name == "checkpoints" and not (path / _MANIFEST).exists():

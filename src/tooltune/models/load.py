@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -41,6 +42,8 @@ _UNPICKLE = (
     "take a revision of the model that has safetensors, or convert it once where no harm can be "
     "done: AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW_DIR)"
 )
+# StrictDataclassError: a value in config.json that is not of the type that its key wants.
+_UNLOADABLE = (OSError, ValueError, KeyError, ImportError, SafetensorError, StrictDataclassError)
 _T = TypeVar("_T")
 
 
@@ -203,14 +206,20 @@ def _load(name: str | Path, what: str, load: Callable[[], _T]) -> _T:
             return load()
     except torch.OutOfMemoryError:
         raise
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+    except _UNLOADABLE as error:
         raise UserError(
-            f"cannot load the {what} of {name}: {_first_line(error)}", fix=_fix(name, error)
+            f"cannot load the {what} of {name}: {reason(error)}", fix=_fix(name, error)
         ) from error
 
 
-def _first_line(error: Any) -> str:
+def reason(error: Exception) -> str:
+    """Why a loader failed, in one line: the first one that it says, mostly.
+
+    Of a wrong value in config.json the first names the key and the second the value.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, StrictDataclassError):
+        return " ".join(lines)
     return lines[0] if lines else type(error).__name__
 
 
@@ -222,6 +231,8 @@ def _fix(name: str | Path, error: Exception) -> str:
         return _UNPICKLE
     if isinstance(error, SafetensorError):
         return "its files are damaged: download or save them again, or take another checkpoint"
+    if isinstance(error, StrictDataclassError):
+        return "its config.json is wrong there: save or download it again"
     if isinstance(error, ImportError):
         return "install the package that the message names"
     if isinstance(error, OSError) and not Path(name).expanduser().exists():

@@ -129,7 +129,7 @@ def _counted(name: str, place: str | Path, source: str, *, local: bool) -> Model
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
-    from tooltune.models.load import resolve_model
+    from tooltune.models.load import reason, resolve_model
     from tooltune.models.quiet import quiet_transformers
 
     directory = resolve_model(place)
@@ -142,9 +142,8 @@ def _counted(name: str, place: str | Path, source: str, *, local: bool) -> Model
     except UserError:
         raise
     except (OSError, KeyError, ImportError, StrictDataclassError, *_IMPOSSIBLE) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
-            f"cannot read the configuration of {name}: {lines[0]}",
+            f"cannot read the configuration of {name}: {reason(error)}",
             fix="check the hub id and the network, or give a folder with a config.json of a causal "
             "language model that transformers supports",
         ) from error

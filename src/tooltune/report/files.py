@@ -43,6 +43,7 @@ class RunFiles:
 
     name: str
     config: str | None = None
+    config_changes: str | None = None
     environment: Row | None = None
     log: tuple[Row, ...] = ()
     comparison: Row | None = None
@@ -99,6 +100,8 @@ def read_run(run_dir: Path, base_tag: str, tuned_tag: str) -> RunFiles:
     return RunFiles(
         name=run_dir.resolve().name,
         config=_read_text(run_dir / "config.yaml", notes),
+        # Most runs have none: nothing was changed when they were continued.
+        config_changes=_read_text(run_dir / "config.history.yaml", []),
         environment=_read_object(run_dir / "environment.json", notes),
         log=_read_rows(run_dir / "metrics.jsonl", notes) or (),
         comparison=_read_object(run_dir / "comparison.json", notes),
