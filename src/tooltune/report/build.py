@@ -35,7 +35,8 @@ def write_report(
     """Write the report of a run folder and return where it lies.
 
     Reads config.yaml, config.history.yaml, environment.json, metrics.jsonl, comparison.json,
-    ledger.jsonl, split.json and eval/TAG/{metrics.json,samples.jsonl} of both tags; the page says what is missing.
+    ledger.jsonl, split.json and eval/TAG/{metrics.json,samples.jsonl} of both tags; the page
+    says what is missing.
     `out` is the file to write, `run_dir/report.html` by default. Raises `UserError` where
     `run_dir` is no folder or `out` cannot be written.
     """

@@ -101,15 +101,16 @@ def evaluate_tool_calls(
     world.agree(error, "evaluating")
     leave_together(leaving, world)
     parts = world.gather(records)
-    metrics: dict[str, Any] = {}
-    if parts is not None:
+
+    def write() -> dict[str, Any]:
+        assert parts is not None
         everything = _in_order(prepared, parts)
-        trained = data.train.tools
         for record in everything:
             own = {tool["function"]["name"] for tool in record["tools"] or ()}
-            record["seen_tools"] = sorted(own & trained)
-        metrics = write_evaluation(directory, everything, model_name=name)
-    metrics = world.broadcast(metrics)
+            record["seen_tools"] = sorted(own & data.train.tools)
+        return write_evaluation(directory, everything, model_name=name)
+
+    metrics = world.lead(write, "writing the evaluation")
     return {key: value for key, value in metrics.items() if key.startswith("tool_call/")}
 
 

@@ -172,3 +172,13 @@ def test_an_evaluation_that_fails_on_one_rank_ends_on_all(place: Path, tmp_path:
     assert isinstance(first, RankFailure)
     assert "rank 1" in str(first)
     assert not (tmp_path / "metrics.json").exists()
+
+
+def test_results_that_cannot_be_written_end_all_ranks(place: Path, tmp_path: Path) -> None:
+    """Rank 0 alone writes: the others must not wait for it."""
+    (tmp_path / "file").write_text("")
+    config = config_of(place, "fsdp2", tool_call_eval={"max_new_tokens": 4})
+    found = run_ranks(evaluated, 2, config, str(tmp_path / "file" / "eval"), 1, limit=30)
+    assert isinstance(found[0], NotADirectoryError), found
+    assert isinstance(found[1], RankFailure)
+    assert "writing the evaluation" in str(found[1])
