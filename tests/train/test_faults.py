@@ -7,6 +7,7 @@ import math
 import os
 import random
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,71 @@ def test_asked_to_leave_at_twenty_points_a_run_is_resumed_bit_for_bit(
         assert_equal_bit_for_bit(tmp_path / f"run_{n}", undisturbed)
 
 
+def asked_during_the_base_evaluation(world: World, config: Config, victim: int) -> None:
+    """Train; `victim` gets SIGTERM between two turns of the evaluation before the first step."""
+    from tooltune.train.measure import Measuring
+
+    original = Measuring._between_turns
+
+    def between_turns(self: Measuring) -> None:
+        if world.rank == victim:
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(self)
+
+    Measuring._between_turns = between_turns  # type: ignore[method-assign]
+    train(config, world=world)
+
+
+def test_asked_to_leave_during_the_base_evaluation_all_ranks_leave(
+    whole: tuple[int, Path, list[list[str]]], place: Path, tmp_path: Path
+) -> None:
+    size, undisturbed, _ = whole
+    config = config_of(place, tmp_path / "run")
+    found = run_ranks(asked_during_the_base_evaluation, size, config, size - 1, limit=20)
+    assert [type(error) for error in found] == [Preempted] * size, found
+    assert not (tmp_path / "run/eval/step_0/metrics.json").exists()
+    results_of(faults.run, size, config)
+    assert_equal_bit_for_bit(tmp_path / "run", undisturbed)
+
+
+def test_saved_beside_the_training_a_run_is_the_same_killed_asked_to_leave_or_neither(
+    whole: tuple[int, Path, list[list[str]]], place: Path, tmp_path: Path
+) -> None:
+    """The kill meets the save of step 4 under way or just done; both must do."""
+    size, undisturbed, _ = whole
+    config = config_of(place, tmp_path / "run", checkpoint={"async_save": True})
+    log = tmp_path / "struck"
+    struck(size, config, faults.Strike(signal.SIGKILL, 5, log, at_step=True))
+    found = struck(size, config, faults.Strike(signal.SIGTERM, 3, log, at_step=True))
+    assert [type(error) for error in found] == [Preempted] * size, found
+    assert verify((tmp_path / "run/checkpoints/LATEST").resolve()) == []
+    results_of(faults.run, size, config)
+    assert_equal_bit_for_bit(tmp_path / "run", undisturbed)
+
+
+def slow_to_resume(world: World, config: Config, seconds: float) -> None:
+    """Train; rank 0 takes `seconds` to read its checkpoint."""
+    from tooltune.train.keep import Keeping
+
+    original = Keeping.restore
+
+    def restore(self: Keeping, checkpoint: Path) -> Any:
+        if world.is_main:
+            time.sleep(seconds)
+        return original(self, checkpoint)
+
+    Keeping.restore = restore  # type: ignore[method-assign]
+    train(config, world=world)
+
+
+def test_reading_a_checkpoint_may_take_longer_than_a_step(place: Path, tmp_path: Path) -> None:
+    limits = {"timeout_seconds": 2}
+    config = config_of(place, tmp_path / "run", distributed=limits)
+    struck(2, config, faults.Strike(signal.SIGTERM, 3, tmp_path / "struck", at_step=True))
+    results_of(slow_to_resume, 2, config, 5.0)
+    assert (tmp_path / "run/comparison.json").is_file()
+
+
 # --- a loss that is not finite ------------------------------------------------------------------
 
 
@@ -187,16 +253,22 @@ def poisoned(world: World, config: Config, victim: int, at_step: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "victim", "strategy"), [(1, 0, "fsdp2"), (2, 1, "fsdp2"), (2, 0, "ddp")]
+    ("size", "victim", "strategy", "beside"),
+    [(1, 0, "fsdp2", False), (2, 1, "fsdp2", False), (2, 0, "ddp", False), (2, 0, "fsdp2", True)],
 )
 def test_a_loss_that_is_not_finite_on_one_rank_stops_all_before_the_update(
-    place: Path, tmp_path: Path, size: int, victim: int, strategy: str
+    place: Path, tmp_path: Path, size: int, victim: int, strategy: str, beside: bool
 ) -> None:
-    config = config_of(place, tmp_path / "run", distributed={"strategy": strategy})
+    config = config_of(
+        place,
+        tmp_path / "run",
+        distributed={"strategy": strategy},
+        checkpoint={"async_save": beside},
+    )
     found = run_ranks(poisoned, size, config, victim, 4, limit=60)
     assert all(isinstance(error, NonFiniteError) for error in found), found
     latest = tmp_path / "run/checkpoints/LATEST"
-    assert os.readlink(latest) == "epoch_0_step_3" or os.readlink(latest) == "epoch_0_step_2"
+    assert os.readlink(latest) == "epoch_0_step_2"
     assert verify(latest.resolve()) == []
     assert all(tensor.isfinite().all() for tensor in faults.weights(tmp_path / "run").values())
     steps = [line["step"] for line in metrics(tmp_path / "run") if line["kind"] == "train"]
