@@ -8,11 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.toolcalls import families
+from tooltune.toolcalls import python_calls
 from tooltune.toolcalls.json_text import MAX_DEPTH, json_equal
 from tooltune.toolcalls.python_calls import Style, read_calls
 from tooltune.toolcalls.python_text import is_partial, read_value
 
 STYLE = Style(re.compile("<end>"), "<end>")
+_WORDS = 'f( g( a= b= é= 1a= 0 7 -12 07 1.5 1234567890123456 True "x" "é" "\t" "a\\n" [1] {"k":1}'
+_PIECES = [*"[](),=;'\"\\ \n", *_WORDS.split(" "), "a b=", '"x y", ', "'it's'"]
 
 
 @given(families.values, st.sampled_from(["", " ", ")", ", 1", "]"]))
@@ -119,3 +122,15 @@ def test_schemas_without_properties_name_no_parameters():
     for schema in ({}, {"properties": []}, {"properties": None}):
         (attempt,) = read_calls("f(1)", 0, 4, {"f": schema}, STYLE).attempts
         assert attempt.status == "malformed"
+
+
+@pytest.mark.parametrize("style", [STYLE._replace(by_line=True), STYLE._replace(raw_quotes=True)])
+@given(
+    arguments=st.lists(st.sampled_from(_PIECES), max_size=14).map("".join), cut=st.integers(0, 4)
+)
+def test_plain_arguments_are_read_at_one_match_as_all_others_are(style, arguments, cut):
+    text, schemas = f"[f({arguments})]", {"f": {"properties": {"a": {}, "b": {}}}}
+    read = read_calls(text, 0, len(text) - cut, schemas, style)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(python_calls, "_PLAIN", re.compile("(?!)"))
+        assert read_calls(text, 0, len(text) - cut, schemas, style) == read

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import _asset
@@ -95,6 +96,7 @@ def test_calls_are_read_back_from_what_the_template_writes_or_refused_by_a_code(
 
     @settings(max_examples=60)
     @given(calls=_calls)
+    @example(calls=[("f", {"_": "\U0002f800"})])  # another sign, once NFC is through with it
     def check(calls: list[Call]) -> None:
         outcomes[_outcome(renderer, calls)] += 1
 
@@ -120,5 +122,13 @@ def _outcome(renderer: Renderer, calls: list[Call]) -> str:
     read = parse_turn(text, profile.call_format, tools)
     assert [(call.name, call.status) for call in read.calls] == [(name, "ok") for name, _ in calls]
     for call, (_, arguments) in zip(read.calls, calls, strict=True):
-        assert json_equal(call.arguments, arguments), text
+        wanted = arguments, _normalised(renderer.tokenizer, arguments)
+        assert any(json_equal(call.arguments, one) for one in wanted), text
     return "ok"
+
+
+def _normalised(tokenizer: Any, arguments: dict[str, Any]) -> Any:
+    """What the tokenizer's normaliser leaves of them: a target is a trace's answer but for it."""
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    written = json.dumps(arguments, ensure_ascii=False)
+    return json.loads(normalizer.normalize_str(written) if normalizer else written)

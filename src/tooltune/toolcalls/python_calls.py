@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from tooltune.toolcalls.json_text import skip_space
 from tooltune.toolcalls.nested import Value
@@ -22,6 +22,8 @@ NAME = r"[^\s()\[\]{}\"'=,;:<>`|][^()\[\]{}\"'=,;<>`|\n]{0,200}+"
 _HEAD = re.compile(rf"({NAME})?+\((\s*+\))?+")
 _PARTIAL_NAME = re.compile(rf"(?:{NAME})?\s*+")
 _KEY = re.compile(r"([^\s()\[\]{}\"'=,][^()\[\]{}\"'=,\n]{0,200}+)=(?!=)")
+# The arguments that stand in most calls, at one match; what any other is takes `_KEY` and more.
+_PLAIN = re.compile(r"([^\W\d]\w{0,200}+)=(?:(0|-?[1-9][0-9]{0,14}+)|\"([ !#-\[\]-~]*+)\")(?=[,)])")
 _PARTIAL_KEY = re.compile(r"[^()\[\]{}\"'=,\n<>]*+")
 _KEY_AHEAD = r"[^\s()\[\]{}\"'=,][^()\[\]{}\"'=,\n]{0,200}+="
 # Quotes inside a text in single quotes count as its own unless something that can follow an
@@ -51,11 +53,8 @@ class Style(NamedTuple):
     by_line: bool = False
 
 
-class _Read(NamedTuple):
-    """One call: its attempt, and where the grammar broke (None where it did not)."""
-
-    attempt: Attempt
-    broken: int | None = None
+_Read: TypeAlias = tuple[Attempt, int | None]
+"""One call: its attempt, and where the grammar broke (None where it did not)."""
 
 
 def read_calls(text: str, start: int, end: int, schemas: Schemas, style: Style) -> Payload:
@@ -82,10 +81,11 @@ def read_calls(text: str, start: int, end: int, schemas: Schemas, style: Style) 
             if not (listed or attempts) and attempt.status == "malformed":
                 return Payload([], pos, False)
             return Payload([*attempts, attempt], attempt.end, False)
-        attempts.append(read.attempt)
-        if read.broken is not None:
-            return Payload(attempts, read.attempt.end, False)
-        after = read.attempt.end
+        attempt, broken = read
+        attempts.append(attempt)
+        after = attempt.end
+        if broken is not None:
+            return Payload(attempts, after, False)
         pos = skip_space(text, after, end)
         sign = text[pos] if pos < end else ""
         if listed and sign == "]":
@@ -144,12 +144,13 @@ def _read_wrapped(text: str, start: int, end: int, schemas: Schemas, style: Styl
     if wrap is None:
         return _read_call(text, start, end, schemas, style)
     read = _read_call(text, wrap.end(), end, schemas, style)
-    if read is None or read.broken is not None:
+    if read is None or read[1] is not None:
         return read
-    close = skip_space(text, read.attempt.end, end)
+    attempt = read[0]
+    close = skip_space(text, attempt.end, end)
     if text.startswith(")", close, end):
-        return _Read(read.attempt._replace(start=start, end=close + 1))
-    return _Read(_broken(text, start, read.attempt.name, close, end, style), close)
+        return attempt._replace(start=start, end=close + 1), None
+    return _broken(text, start, attempt.name, close, end, style), close
 
 
 def _read_call(text: str, start: int, end: int, schemas: Schemas, style: Style) -> _Read | None:
@@ -159,13 +160,20 @@ def _read_call(text: str, start: int, end: int, schemas: Schemas, style: Style) 
         return None
     name = head[1].strip() if head[1] else None
     if name and head[2]:
-        return _Read(Attempt(start, head.end(), name, {}, True, "ok"))
+        return Attempt(start, head.end(), name, {}, True, "ok"), None
     pos = skip_space(text, head.end(1) + 1 if name else start + 1, end)
     named: list[tuple[str, Any]] = []
     positional: list[Any] = []
     sound = True
     read_argument = _read_argument if style.raw_quotes else read_value
     while not text.startswith(")", pos, end):
+        if plain := _PLAIN.match(text, pos, end):
+            key_text, number, quoted = plain.groups()
+            named.append((key_text, quoted if number is None else int(number)))
+            pos = plain.end()
+            if text[pos] == ",":
+                pos = skip_space(text, pos + 1, end)
+            continue
         key = _KEY.match(text, pos, end)
         value = read_argument(text, key.end() if key else pos, end)
         after = skip_space(text, value.end, end) if value.whole else value.end
@@ -173,14 +181,14 @@ def _read_call(text: str, start: int, end: int, schemas: Schemas, style: Style) 
         if not value.whole or not (comma or text.startswith(")", after, end)):
             if key is None and _PARTIAL_KEY.fullmatch(text, pos, end):
                 after = end
-            return _Read(_broken(text, start, name, after, end, style), after)
+            return _broken(text, start, name, after, end, style), after
         sound = sound and value.sound and (key is not None or not named)
         if key:
             named.append((key[1].strip(), value.value))
         else:
             positional.append(value.value)
         pos = skip_space(text, after + 1, end) if comma else after
-    return _Read(_attempt(start, pos + 1, name, named, positional, schemas, sound))
+    return _attempt(start, pos + 1, name, named, positional, schemas, sound), None
 
 
 def _read_argument(text: str, start: int, end: int) -> Value:

@@ -132,7 +132,7 @@ def scan_turn(
         else:
             found, resume = read(text, start, end)
             content.append(text[pos : start if found else resume])
-            if len(found) == 1:
+            if len(found) == 1 and (found[0].start, found[0].end) != (start, resume):
                 attempts.append(Attempt(start, resume, *found[0][2:]))
             else:
                 attempts.extend(found)
