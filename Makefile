@@ -28,7 +28,7 @@ demo: $(RUN)
 	$(BIN)/tooltune demo $(ARGS)
 
 test: $(DEV)
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(DEV)
 	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS)

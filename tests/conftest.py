@@ -40,6 +40,11 @@ settings.load_profile("tooltune")
 T = TypeVar("T")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole runs, which take longest, go first: else one worker ends with them by itself."""
+    items.sort(key=lambda item: "train" not in item.path.relative_to(assets.REPOSITORY).parts)
+
+
 def _skip_or_fail(missing: assets.AssetMissing) -> NoReturn:
     if assets.assets_required():
         pytest.fail(f"{missing}", pytrace=False)
