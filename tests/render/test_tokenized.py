@@ -44,7 +44,8 @@ def test_weights_that_labels_cannot_say_are_refused(qwen25: Any, tmp_path: Path)
 
 
 def test_a_hugging_face_collator_pads_the_rows_as_they_are(qwen25: Any, tmp_path: Path) -> None:
-    sft = pytest.importorskip("trl.trainer.sft_trainer", reason="needs the package trl")
+    from trl.trainer import sft_trainer as sft
+
     row = Renderer(qwen25).render(simple_trace())
     write_parquet([row], tmp_path / "out.parquet")
     (item,) = pq.read_table(tmp_path / "out.parquet").to_pylist()

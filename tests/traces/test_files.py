@@ -319,7 +319,8 @@ def test_a_glob_that_matches_nothing_names_what_is_there(tmp_path: Path) -> None
 
 
 def test_a_folder_that_datasets_saved_is_its_arrow_files(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets", reason="needs the package datasets")
+    import datasets
+
     rows = [{"n": n, "text": str(n)} for n in range(7)]
     saved = datasets.Dataset.from_list(rows)
     saved.filter(lambda row: row["n"] % 2 == 0).save_to_disk(tmp_path / "one", num_shards=2)

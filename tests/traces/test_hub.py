@@ -95,7 +95,7 @@ def test_values_that_are_no_json_are_rejected(hub: SimpleNamespace) -> None:
 
 
 def test_keys_that_arrow_merged_in_are_dropped(hub: SimpleNamespace) -> None:
-    arrow = pytest.importorskip("pyarrow", reason="needs the package pyarrow")
+    import pyarrow as arrow
 
     def calling(name: str, **arguments: Any) -> dict[str, Any]:
         call = {"function": {"name": name, "arguments": arguments}}

@@ -189,7 +189,8 @@ def test_slices_and_limits_choose_the_rows_read(
 
 
 def test_a_slice_is_the_one_that_the_datasets_library_takes(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets", reason="needs the package datasets")
+    import datasets
+
     path = write(tmp_path / "a.jsonl", *(row(str(i)) for i in range(7)))
     for split in ("train[:3]", "train[10%:]", "train[:35%]", "train[-3:-1]", "train[-40%:]"):
         theirs = datasets.load_dataset(

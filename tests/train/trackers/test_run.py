@@ -22,7 +22,6 @@ def parts(tmp_path_factory: pytest.TempPathFactory, builtin_tokenizer: Any) -> t
 def test_a_tracker_shows_the_numbers_of_the_metrics_file(
     parts: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    pytest.importorskip("tensorboard", reason="needs the trackers extra")
     run = tmp_path / "run"
     train(tiny_run.tiny_config(*parts, run, log={"trackers": ["tensorboard"]}))
     records = tiny_run.metrics(run)

@@ -179,7 +179,6 @@ READ: dict[str, Callable[[Path, Path], History]] = {
 
 @pytest.mark.parametrize("tracker", READ)
 def test_a_resumed_run_is_one_run_with_every_step_once(tracker: str, tmp_path: Path) -> None:
-    pytest.importorskip(tracker, reason="needs the trackers extra")
     directory = run_twice(tmp_path, tracker)
     history = READ[tracker](directory, tmp_path)
     assert set(history) == {"train/loss", "train/lr", "tool_call/accuracy", "epoch"}
@@ -190,7 +189,6 @@ def test_a_resumed_run_is_one_run_with_every_step_once(tracker: str, tmp_path: P
 
 
 def test_a_killed_process_leaves_what_it_measured(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="needs the trackers extra")
     code = (
         "import os, sys, time; from pathlib import Path\n"
         "from tests.train.trackers.test_services import *\n"
@@ -213,7 +211,6 @@ def test_a_killed_process_leaves_what_it_measured(tmp_path: Path) -> None:
 def test_no_file_of_a_tracker_holds_a_secret(
     tracker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip(tracker, reason="needs the trackers extra")
     monkeypatch.setattr("sys.argv", ["tooltune", f"--token={SECRET}"])
     directory = tmp_path / "my-run"
     chosen = config(tmp_path, tracker, project="proj", run_name=f"name {SECRET}")
@@ -231,7 +228,8 @@ def test_no_file_of_a_tracker_holds_a_secret(
 def test_mlflow_starts_anew_with_the_whole_history_where_its_run_was_deleted(
     tmp_path: Path,
 ) -> None:
-    mlflow = pytest.importorskip("mlflow", reason="needs the trackers extra")
+    import mlflow
+
     directory = tmp_path / "my-run"
     chosen = config(tmp_path, "mlflow", project="proj")
     with RunLog(directory, trackers=open_trackers(chosen, directory, None)) as log:
@@ -247,7 +245,6 @@ def test_mlflow_starts_anew_with_the_whole_history_where_its_run_was_deleted(
 def test_a_server_that_nobody_runs_is_told_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("mlflow", reason="needs the trackers extra")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:pass-word@127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(ValueError, match="mlflow cannot be started") as raised:
@@ -259,7 +256,6 @@ def test_a_server_that_nobody_runs_is_told_before_training(
 def test_wandb_without_a_login_is_told_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("wandb", reason="needs the trackers extra")
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
