@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -153,3 +154,17 @@ def test_a_render_record_decides_how_prompts_look_and_not_which_turns_are_asked(
 
 def test_a_trained_model_carries_its_render_record(run: TinyRun) -> None:
     assert read_render_record(run.model).date is not None
+
+
+def test_a_model_damaged_in_its_checkpoint_is_not_scored_and_one_copied_out_is(
+    run: TinyRun, data: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(run.folder, tmp_path / "run", symlinks=True))
+    model = folder / "checkpoints" / "LATEST" / "model" / "consolidated"
+    with (model / "model.safetensors").open("r+b") as stream:
+        stream.seek(-2, os.SEEK_END)
+        stream.write(b"\x01")
+    words = ("--data", data, "--max-new-tokens", "2", "--max-samples", "1")
+    message = refused("eval", "--model", model, *words)
+    assert "model/consolidated/model.safetensors was altered" in message
+    succeeds("eval", "--model", shutil.copytree(model, tmp_path / "copied"), *words)

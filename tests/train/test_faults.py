@@ -204,6 +204,39 @@ def test_saved_beside_the_training_a_run_is_the_same_killed_asked_to_leave_or_ne
     assert_equal_bit_for_bit(tmp_path / "run", undisturbed)
 
 
+def failing_to_save(world: World, config: Config, part: str) -> None:
+    """Train; the last rank cannot make its folder, or not write its tensors."""
+    from tooltune.train.checkpoints.state import HuggingFaceStorageWriter
+
+    owner: Any = Path if part == "mkdir" else HuggingFaceStorageWriter
+    original = getattr(owner, part)
+
+    def broken(self: Any, *arguments: Any, **named: Any) -> Any:
+        if world.rank == world.size - 1 and (part != "mkdir" or self.name == "optim"):
+            raise OSError("the disk of this rank is on fire")
+        return original(self, *arguments, **named)
+
+    setattr(owner, part, broken)
+    train(config, world=world)
+
+
+@pytest.mark.parametrize(("size", "part"), [(1, "mkdir"), (2, "mkdir"), (2, "write_data")])
+def test_a_save_that_fails_beside_the_training_ends_it_before_the_next_one(
+    place: Path, tmp_path: Path, size: int, part: str
+) -> None:
+    config = config_of(
+        place,
+        tmp_path / "run",
+        checkpoint={"async_save": True},
+        step_scheduler={**SECTIONS["step_scheduler"], "ckpt_every_steps": 6, "val_every_steps": 9},
+    )
+    found = run_ranks(failing_to_save, size, config, part, limit=30)
+    assert all("on fire" in str(error) for error in found), found
+    steps = [line["step"] for line in metrics(tmp_path / "run") if line["kind"] == "train"]
+    assert 6 <= steps[-1] < 9
+    assert not (tmp_path / "run/checkpoints/LATEST").exists()
+
+
 def slow_to_resume(world: World, config: Config, seconds: float) -> None:
     """Train; rank 0 takes `seconds` to read its checkpoint."""
     from tooltune.train.keep import Keeping

@@ -72,6 +72,7 @@ def evaluate_here(
     on_gpu = torch.cuda.is_available()
     dtype = torch.bfloat16 if on_gpu else torch.float32
     with working(f"loading {model}"):
+        _refuse_damaged(resolve_model(model))
         loaded = load_model(model, dtype=dtype, device="cuda" if on_gpu else "cpu")
     check_vocabulary(loaded, tokenizer)
     place = resolve_model(model)
@@ -99,6 +100,22 @@ def evaluate_here(
                     "command goes on where it stopped",
                 ) from error
     return done, prompts
+
+
+def _refuse_damaged(place: Path | str) -> None:
+    """Raise UserError for a model in a checkpoint whose files are not those that were saved."""
+    from tooltune.train.checkpoints.manifest import verify_part
+
+    if isinstance(place, str):
+        return
+    place = place.resolve()
+    checkpoint, part = place.parent.parent, f"model/{place.name}"
+    if problems := verify_part(checkpoint, part):
+        raise UserError(
+            f"checkpoint {checkpoint} is damaged: {'; '.join(problems[:3])}",
+            fix="evaluate another checkpoint; if the change is meant, copy the model's folder out "
+            "of the checkpoint and evaluate that",
+        )
 
 
 def evaluate_on_server(

@@ -12,14 +12,21 @@ from tooltune.train.batches import StepPlan
 from tooltune.train.checkpoints.meeting import Meeting
 from tooltune.train.checkpoints.rng import restore_rng_states, rng_states
 from tooltune.train.checkpoints.state import training_tensors, write_training_tensors
-from tooltune.train.checkpoints.store import CheckpointStore, checkpoint_name, read_state
+from tooltune.train.checkpoints.store import (
+    BEST_TOOL_CALL,
+    LATEST,
+    LOWEST_VAL,
+    CheckpointStore,
+    checkpoint_name,
+    read_state,
+)
 from tooltune.train.data import RunData
 from tooltune.train.folder.card import write_run_cards
 from tooltune.train.log import RunLog
 from tooltune.train.parallel.world import World
 from tooltune.train.trainee import Trainee
 
-_LINKS = ("LATEST", "LOWEST_VAL", "BEST_TOOL_CALL")
+_LINKS = (LATEST, LOWEST_VAL, BEST_TOOL_CALL)
 
 
 @dataclass(slots=True)
@@ -70,7 +77,7 @@ class Keeping:
     def latest(self) -> Path | None:
         """Where LATEST points, every save being done. Raises what a save in the background did."""
         self.store.wait()
-        return self.world.lead(lambda: self.store.resolve("LATEST"), "reading the run's folder")
+        return self.world.lead(lambda: self.store.resolve(LATEST), "reading the run's folder")
 
     def restore(self, checkpoint: Path) -> Progressed:
         """Make the trainee, and the random states, what they were at `checkpoint`."""
@@ -124,6 +131,13 @@ class Keeping:
             self._tidy()
 
         self.store.save(name, write, state, later=later, then=then, blocking=blocking)
+
+    def raise_if_failed(self) -> None:
+        """Raise on all ranks, between two steps, what a save beside the training raised on any."""
+        if self.config.checkpoint.async_save:
+            failed = self.store.failure is not None
+            if self.world.max(float(failed))[0]:
+                self.wait()
 
     def wait(self) -> None:
         """Until no save is under way. Raises what the last one raised."""

@@ -18,6 +18,7 @@ from tooltune.config.schema import Config
 from tooltune.models.load import load_tokenizer
 from tooltune.train.announce import announce
 from tooltune.train.batches import StepPlan, step_plan
+from tooltune.train.checkpoints.store import BEST_TOOL_CALL, LOWEST_VAL
 from tooltune.train.data import RunData, prepare_data
 from tooltune.train.determinism import deterministic_kernels
 from tooltune.train.folder.rundir import note_changes, open_run_directory, run_date, write_run_facts
@@ -113,6 +114,7 @@ def _train(
                 if not run.done.unmeasured:
                     run.train_step()
                 run.leave_if_asked()
+                run.keeping.raise_if_failed()
                 run.validate_and_save()
             comparison = run.finish()
         except BaseException as error:
@@ -217,7 +219,7 @@ class Run:
         path = self.directory / "eval" / f"step_{step}" / "metrics.json"
         scored = self.lead(lambda: read_json(path))
         if scored is not None:
-            self._note_best("BEST_TOOL_CALL", scored.get(HEADLINE))
+            self._note_best(BEST_TOOL_CALL, scored.get(HEADLINE))
         self.lead(lambda: self.log.truncate_after(step, measured=not self.done.unmeasured))
         self.log.info(f"resumed from {checkpoint.name} at step {step}")
         self._track(step)
@@ -318,7 +320,7 @@ class Run:
         improved: list[str] = []
         measured: dict[str, float | None] = {}
         if self._due(schedule.val_every_steps) and (loss := self._validate_loss()) is not None:
-            improved += self._note_best("LOWEST_VAL", -loss)
+            improved += self._note_best(LOWEST_VAL, -loss)
             measured["val_loss"] = loss
         every = self.config.tool_call_eval.every_steps or schedule.val_every_steps
         # After the last step the *saved* model is generated from, in `finish`.
@@ -327,7 +329,7 @@ class Run:
             metrics = self.measuring.tool_calls(f"step_{step}")
             self._log_metrics("tool_call", metrics)
             measured["tool_call"] = metrics.get(HEADLINE)
-            improved += self._note_best("BEST_TOOL_CALL", metrics.get(HEADLINE))
+            improved += self._note_best(BEST_TOOL_CALL, metrics.get(HEADLINE))
         if self.stopping is None or self.stopping.settings.metric not in measured:
             return improved, False
         stop = self.stopping.note(measured[self.stopping.settings.metric])
@@ -380,7 +382,7 @@ class Run:
             metrics = self.measuring.tool_calls(FINAL)
         else:
             metrics = self.measuring.tool_calls_of_saved(latest / "model" / "consolidated")
-            improved = self._note_best("BEST_TOOL_CALL", metrics.get(HEADLINE))
+            improved = self._note_best(BEST_TOOL_CALL, metrics.get(HEADLINE))
             self.keeping.link(dict.fromkeys(improved, latest.name), tidy=True)
         comparison = self.lead(lambda: self.measuring.compare(self.done.step), "comparing")
         self._log_metrics("tool_call", metrics)

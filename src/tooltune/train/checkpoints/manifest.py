@@ -37,12 +37,26 @@ def verify(path: Path, world: Meeting = ALONE) -> list[str]:
     """
     problems, entries = _compare(path) if world.is_main else ([], {})
     sizes = {file: entry["size"] for file, entry in entries.items()}
-    for file, digest in hash_files(path, world.broadcast(sizes), world).items():
-        if digest.startswith(_UNREADABLE):
-            problems.append(f"{file} {digest}")
-        elif digest != entries[file]["sha256"]:
-            problems.append(f"{file} was altered (its SHA-256 differs)")
+    problems += _altered(entries, hash_files(path, world.broadcast(sizes), world))
     return world.broadcast(problems)
+
+
+def _altered(entries: Mapping[str, Mapping[str, Any]], hashes: Mapping[str, str]) -> list[str]:
+    return [
+        f"{file} {digest}"
+        if digest.startswith(_UNREADABLE)
+        else f"{file} was altered (its SHA-256 differs)"
+        for file, digest in hashes.items()
+        if digest != entries[file]["sha256"]
+    ]
+
+
+def verify_part(path: Path, part: str) -> list[str]:
+    """What `verify` finds of the files under `part`; nothing where no manifest can be read."""
+    problems, entries = _compare(path)
+    sizes = {file: entry["size"] for file, entry in entries.items() if _under(file, part)}
+    problems = [text for text in problems if text.startswith(f"{part}/")]
+    return problems + _altered(entries, hash_files(path, sizes))
 
 
 def faults(path: Path) -> list[str]:

@@ -93,7 +93,12 @@ def training_tensors(
 
 def write_training_tensors(state: TrainingTensors, directory: Path, world: Meeting = ALONE) -> None:
     """Write `state` into `directory`. Every rank must call; what fails on one is raised on all."""
-    directory.mkdir(parents=True, exist_ok=True)
+    error: OSError | None = None
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:  # the others must not start without this rank
+        error = problem
+    world.agree(error, "making a folder of a checkpoint")
     writer = HuggingFaceStorageWriter(
         str(directory), _file_of_each(state.tensors, world), save_distributed=True
     )

@@ -16,6 +16,7 @@ from tooltune.errors import UserError
 from tooltune.render.account import RenderCounts
 from tooltune.scrub import scrub
 from tooltune.traces.split import write_split
+from tooltune.train.checkpoints.store import LATEST
 from tooltune.train.data import RunData
 from tooltune.train.durable import flush, write_json
 from tooltune.train.folder.environment import describe_environment, hash_model
@@ -123,7 +124,7 @@ def _goes_on(changes: list[Change]) -> bool:
 
 
 def _last_step(directory: Path) -> int | None:
-    link = directory / "checkpoints" / "LATEST"
+    link = directory / "checkpoints" / LATEST
     found = _STEP.fullmatch(os.readlink(link)) if link.is_symlink() else None
     return None if found is None else int(found[1])
 
