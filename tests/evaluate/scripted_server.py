@@ -34,7 +34,7 @@ class Asked:
 class Reply:
     """What to send. `promised`: a longer Content-Length than is sent; `hang_up`: no reply at all;
     `stall`: stop in the middle of the body until the server is closed; `dribble`: send the body
-    byte by byte, five a second."""
+    byte by byte, five a second; `last`: hang up at the next request on the same connection."""
 
     body: Any = None
     status: int = 200
@@ -43,6 +43,7 @@ class Reply:
     hang_up: bool = False
     stall: bool = False
     dribble: bool = False
+    last: bool = False
 
 
 Script = Callable[[Asked], Reply]
@@ -101,7 +102,11 @@ class Scripted:
 
             def _answer(self, body: dict[str, Any]) -> None:
                 headers = {key.lower(): value for key, value in self.headers.items()}
+                if getattr(self, "is_over", False):
+                    self.close_connection = True
+                    return
                 reply = scripted._reply(self.path, body, headers)
+                self.is_over = reply.last
                 with scripted._lock:  # before it is sent: the client may ask again at once
                     scripted._busy -= 1
                 if reply.hang_up or scripted.closing.is_set():

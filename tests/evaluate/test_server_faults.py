@@ -238,6 +238,14 @@ def test_a_server_without_a_list_of_models_can_be_asked() -> None:
         assert ask(server.url, model="x")[0].text == "fine"
 
 
+def test_a_server_that_hangs_up_over_its_list_of_models_can_be_asked() -> None:
+    def script(asked: Asked) -> Reply:
+        return Reply(None, 500, last=True) if asked.path.endswith("/models") else good()
+
+    with scripted_server(script) as server:
+        assert ask(server.url, model="x", max_retries=0)[0].text == "fine"
+
+
 def _dying(server: Scripted, after: int) -> Any:
     def keep(index: int, answer: ServerAnswer) -> None:
         kept.append(answer)

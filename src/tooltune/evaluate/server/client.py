@@ -115,9 +115,9 @@ async def _send(
     client: httpx2.AsyncClient, url: str, body: Mapping[str, Any] | None
 ) -> tuple[httpx2.Response, bytes]:
     content = None if body is None else json.dumps(body).encode()
-    method, headers = (
-        ("GET", {}) if body is None else ("POST", {"Content-Type": "application/json"})
-    )
+    method, headers = "POST", {"Content-Type": "application/json"}
+    if body is None:  # a server that fails at it (transformers serve may) hangs up without a word
+        method, headers = "GET", {"Connection": "close"}
     async with client.stream(method, url, content=content, headers=headers) as reply:
         data = bytearray()
         async for chunk in reply.aiter_bytes():
