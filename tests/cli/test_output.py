@@ -6,6 +6,8 @@ import errno
 import io
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -90,3 +92,15 @@ def test_the_last_block_can_be_pasted_into_a_shell(capsys: Any) -> None:
     assert capsys.readouterr().out == (
         "\nnext:\n  tooltune check 'my file'  # first\n  ls                        # then\n"
     )
+
+
+def test_libraries_that_advise_when_they_are_imported_are_not_heard() -> None:
+    """bitsandbytes does on CPUs that know bf16, and PEFT imports it."""
+    code = (
+        "import sys; sys.argv = ['tooltune', '--version']\n"
+        "from tooltune.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: import peft, bitsandbytes\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "kernels" not in done.stderr
