@@ -125,6 +125,7 @@ def _endings(config: Config) -> Iterator[None]:
     from tooltune.train.optim import NonFiniteError
     from tooltune.train.parallel.world import RankFailure
     from tooltune.train.watch.signals import Preempted
+    from tooltune.train.watch.watchdog import LOST
 
     def stopped(text: object, *, by_all: bool = True) -> typer.Exit:
         if is_main_rank() or not by_all:
@@ -139,16 +140,14 @@ def _endings(config: Config) -> Iterator[None]:
         raise typer.Exit(request.exit_code) from None
     except NonFiniteError as error:
         raise stopped(f"{error}\n  the run so far is kept in {config.output_dir}") from None
-    except Torn as error:
-        raise stopped(error, by_all=False) from None
     except RankFailure as error:  # that rank shows its own trace
         raise stopped(error) from None
-    except RuntimeError as error:
-        notes = getattr(error, "__notes__", None)
-        if not notes:
+    except (Torn, RuntimeError) as error:
+        notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(LOST)]
+        if not notes and not isinstance(error, Torn):
             raise
-        # A collective broke because another rank is gone: the watchdog noted which.
-        raise stopped(notes[-1], by_all=False) from None
+        # A collective may break because another rank is gone: the watchdog noted which.
+        raise stopped(notes[-1] if notes else error, by_all=False) from None
 
 
 def _look_at_one_row(config: Config, directory: Path, model: Path) -> str | None:

@@ -137,14 +137,14 @@ class ToolCallAccuracyEvaluator:
         if needs_synchrony(model) and not self.run_on_fsdp2:
             logger.info("not evaluated: the model is sharded, and run_on_fsdp2 is False")
             return {}
-        prepared, renderer = self._prepare(tokenizer)
         options = replace(
             self.options,
             # as they stand now: both may be set on the object
             max_new_tokens=self.max_new_tokens,
             raise_on_cuda_oom=self.raise_on_cuda_oom,
         )
-        with synchronous_forwards(model):
+        with synchronous_forwards(model):  # what fails on one rank leaves once all are done
+            prepared, renderer = self._prepare(tokenizer)
             done = evaluate_model(model, tokenizer, renderer, prepared, options)
         self.records, self.excluded = done.records, done.excluded
         # As in the reference, its six keys are always there: 0.0 where no sample was scored.

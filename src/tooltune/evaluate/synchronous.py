@@ -26,7 +26,8 @@ def needs_synchrony(model: Any) -> bool:
 
 
 class Torn(BaseException):
-    """A forward of a sharded model failed half-way, on this rank alone; `__cause__` says how.
+    """A forward of a sharded model, or gathering its weights, failed half-way on this rank alone;
+    `__cause__` says how.
 
     The others wait in a collective that this rank cannot join any more: nothing is left but to
     end this process, which ends them. Not an `Exception`: code that forgives a bad sample, or
@@ -88,7 +89,10 @@ def keep_pace(model: Any, on_forward: Callable[[], None] = _nothing) -> None:
         with torch.no_grad():
             while _someone_goes_on(False, device):
                 on_forward()
-                model(input_ids=token, use_cache=False)
+                try:
+                    model(input_ids=token, use_cache=False)
+                except Exception as error:
+                    raise Torn(f"an empty forward failed half-way: {error}") from error
     finally:
         for module in training:
             module.training = True

@@ -72,7 +72,7 @@ def evaluate_together(
 
     Raises: UserError for FSDP of version 1, and for a `sample_shard` that is not this process's.
     """
-    _check(evaluator, model)
+    in_agreement(lambda: _check(evaluator, model), "looking at the evaluator")
     rank, size = rank_and_size()
     if size == 1:
         return evaluator.evaluate(model, tokenizer)

@@ -82,7 +82,7 @@ class Keeping:
     def restore(self, checkpoint: Path) -> Progressed:
         """Make the trainee, and the random states, what they were at `checkpoint`."""
         self.trainee.load_training_state(checkpoint / "optim")
-        state = read_state(checkpoint)
+        state = self.world.lead(lambda: read_state(checkpoint), "reading a checkpoint")
         done = Progressed(**state["done"])
         for remark in restore_rng_states(
             state["rng"], self.world, seed=self.config.seed, step=done.step

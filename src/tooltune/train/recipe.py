@@ -21,6 +21,7 @@ from tooltune.train.batches import StepPlan, step_plan
 from tooltune.train.checkpoints.store import BEST_TOOL_CALL, LOWEST_VAL
 from tooltune.train.data import RunData, prepare_data
 from tooltune.train.determinism import deterministic_kernels
+from tooltune.train.folder.inputs import require_same_on_all
 from tooltune.train.folder.rundir import note_changes, open_run_directory, run_date, write_run_facts
 from tooltune.train.keep import Keeping, Progressed
 from tooltune.train.log import RunLog
@@ -86,18 +87,24 @@ def _train(
     with watchdog.phase("preparing the data", limited=False):
         # Rank 0 leaves the prepared data, and a built-in model, in the cache for the others.
         tokenizer, data = world.main_first(lambda: _read(config, date, preparing))
+        require_same_on_all(config, data, world)
     directory = world.lead(lambda: open_run_directory(config), "opening the run's folder")
     plan = step_plan(config, len(data.train))
     progress = Progress(plan.total_steps, every=config.log.every_steps)
-    with RunLog(directory, progress=progress) if world.is_main else SilentLog(directory) as log:
+
+    def open_log() -> RunLog:
+        return RunLog(directory, progress=progress) if world.is_main else SilentLog(directory)
+
+    with world.together(open_log, "opening the run's log") as log:
 
         def open_run() -> list[str]:
             name = config.model.pretrained_model_name_or_path
             remarks = write_run_facts(directory, data, tokenizer, model=name, world_size=world.size)
             return remarks + note_changes(config, plan.total_steps)
 
-        for remark in world.lead(open_run, "describing the run"):
-            log.warning(remark)
+        with watchdog.phase("describing the run", limited=False):  # hashes data and model
+            for remark in world.lead(open_run, "describing the run"):
+                log.warning(remark)
         path = directory / COMPARISON
         comparison = world.lead(lambda: read_json(path), "reading the run's folder")
         if comparison is not None:

@@ -205,7 +205,7 @@ def build_trainee(config: Config, tokenizer: Any, world: World | None = None) ->
         cpu = torch.device("cpu")
         model = load_sharded(lambda: load(cpu), wrap, config.distributed, world, compute_dtype)
     else:
-        model = wrap(load(world.device))
+        model = world.together(lambda: wrap(load(world.device)), "loading the model")
     flat_reason = supports_forest(model)
     no_decay = embedding_names(model)
     # Sharded parameters are fp32 already, and compute through gathered copies in another type.

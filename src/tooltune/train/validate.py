@@ -130,7 +130,9 @@ def load_saved_model(path: Path, config: Config, world: World) -> Any:
     narrow = world.device.type != "cpu" and config.model.dtype != "float32"
     dtype = torch.bfloat16 if narrow else torch.float32
     if not is_sharded(config.distributed, world):
-        return load_model(path, dtype=dtype, device=world.device)
+        return world.together(
+            lambda: load_model(path, dtype=dtype, device=world.device), "loading the saved model"
+        )
 
     def load() -> PreTrainedModel:
         return load_model(path, dtype=dtype, device=torch.device("cpu"))

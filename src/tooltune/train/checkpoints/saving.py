@@ -26,15 +26,15 @@ def fill(staging: Path, write: Callable[[Path], None], world: Meeting) -> None:
     """
     _lead(lambda: staging.mkdir(parents=True), staging, world)
 
-    def see_and_write() -> None:
+    def see() -> None:
         if not staging.is_dir():
             raise UserError(
                 f"{staging.parent}: rank {world.rank} does not see what rank 0 makes there",
                 fix="put output_dir on a file system that all machines share",
             )
-        write(staging)
 
-    _together(see_and_write, staging, world)
+    _together(see, staging, world)  # by itself: `write` may meet other ranks
+    _together(lambda: write(staging), staging, world)
 
 
 def complete(
@@ -80,8 +80,12 @@ def _together(do: Callable[[], None], staging: Path, world: Meeting) -> None:
     error: BaseException | None = None
     try:
         do()
-    except BaseException as problem:
+    except Exception as problem:
         error = _explained(problem, staging)
+    except BaseException:  # interrupted half-way: there is no meeting the others any more
+        if world.is_main:
+            shutil.rmtree(staging, ignore_errors=True)
+        raise
     try:
         world.agree(error, _WRITING)
     except BaseException:

@@ -1,17 +1,68 @@
-"""What a run was started on (environment.json), compared with what is here when it is continued."""
+"""What a run is started on: the same on every rank, and when it is continued (environment.json)."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
+from tooltune.config.schema import Config
+from tooltune.errors import UserError
+from tooltune.train.data import RunData
 from tooltune.train.folder.resume import ROUNDING_REMARK
+from tooltune.train.parallel.world import World
 
 _HASHES = {
     "the tokenizer": "tokenizer_sha256",
     "the chat template": "chat_template_sha256",
     "the model": "model_sha256",
 }
+
+
+def require_same_on_all(config: Config, data: RunData, world: World) -> None:
+    """Check that every rank is about to train on what rank 0 does. Every rank must call.
+
+    Each reads for itself, perhaps on another machine, or a moment later. Ranks that differed would
+    train on rows that do not belong together, and lose step with each other later.
+
+    Raises: UserError, on every rank, for one whose configuration or data are not those of rank 0.
+    """
+    if world.size == 1:
+        return
+    samples = "\n".join(sample.sample_id for sample in data.samples)
+    mine = {
+        "configuration": _sha256(json.dumps(config.resolved(), sort_keys=True, default=str)),
+        "data": hash_traces(data),
+        "evaluated samples": _sha256(samples),
+    }
+    theirs = world.broadcast(mine)
+
+    def compare() -> None:
+        if other := [what for what, digest in mine.items() if digest != theirs[what]]:
+            raise UserError(
+                f"rank {world.rank} reads something else than rank 0: other {' and '.join(other)}",
+                fix="put config and data where all machines read the same files, and leave them "
+                "alone while a run starts",
+            )
+
+    world.together(compare, "comparing what ranks read")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_traces(data: RunData) -> str:
+    """Of which traces are trained on and held out, in their order, and how many tokens each has.
+
+    Notices what no file tells: another version of a hub data set, another way of rendering.
+    """
+    digest = hashlib.sha256()
+    for traces in (data.train, data.held_out):
+        digest.update(" ".join(key.content_id for key in traces.keys).encode())
+        digest.update(traces.lengths.tobytes() + traces.targets.tobytes())
+    return digest.hexdigest()
 
 
 def input_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> tuple[str, str] | None:

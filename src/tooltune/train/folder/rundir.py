@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -20,7 +19,7 @@ from tooltune.train.checkpoints.store import LATEST
 from tooltune.train.data import RunData
 from tooltune.train.durable import flush, write_json
 from tooltune.train.folder.environment import describe_environment, hash_model
-from tooltune.train.folder.inputs import input_differences, machine_remarks
+from tooltune.train.folder.inputs import hash_traces, input_differences, machine_remarks
 from tooltune.train.folder.resume import (
     CONFIG,
     HISTORY,
@@ -184,7 +183,7 @@ def write_run_facts(
         "special_tokens_read_as_text": data.counts.get(_ESCAPED, 0),
         **{key: data.counts.get(key, 0) for key in RenderCounts().to_dict() if key != _ESCAPED},
     }
-    facts["traces"] = _hash_traces(data)
+    facts["traces"] = hash_traces(data)
     earlier = {} if _left_nothing(directory) else read_run_facts(directory)
     _require_same_input(directory, earlier, facts)
     write_json(directory / ENVIRONMENT, facts)
@@ -196,18 +195,6 @@ def write_run_facts(
         allowed=data.overlaps,
     )
     return machine_remarks(earlier, facts) if earlier else []
-
-
-def _hash_traces(data: RunData) -> str:
-    """Of which traces are trained on and held out, in their order, and how many tokens each has.
-
-    Notices what no file tells: another version of a hub data set, another way of rendering.
-    """
-    digest = hashlib.sha256()
-    for traces in (data.train, data.held_out):
-        digest.update(" ".join(key.content_id for key in traces.keys).encode())
-        digest.update(traces.lengths.tobytes() + traces.targets.tobytes())
-    return digest.hexdigest()
 
 
 def _require_same_input(directory: Path, earlier: dict[str, Any], facts: dict[str, Any]) -> None:

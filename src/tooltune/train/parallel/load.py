@@ -48,14 +48,15 @@ def load_sharded(
     world.agree(error, "loading the model")
     plan = world.broadcast(plan)
     assert plan is not None
-    model = wrap(plan.without_storage())
-    shard_model(
-        model,
-        make_mesh(settings, world),
-        compute_dtype,
-        reshard=settings.reshard_after_forward,
-    )
-    materialise(model, world.device)
+    made = plan
+    model = world.together(lambda: wrap(made.without_storage()), "loading the model")
+    mesh = make_mesh(settings, world)
+
+    def shard() -> None:
+        shard_model(model, mesh, compute_dtype, reshard=settings.reshard_after_forward)
+        materialise(model, world.device)
+
+    world.together(shard, "sharding the model")
     send_weights(source, model, world)
     return model
 

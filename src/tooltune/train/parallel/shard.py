@@ -24,6 +24,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
+from tooltune.evaluate.synchronous import Torn
 from tooltune.models.blocks import decoder_blocks
 from tooltune.train.parallel.world import World
 
@@ -80,15 +81,20 @@ def full_state(model: nn.Module, dtype: torch.dtype | None = None) -> dict[str, 
     """The whole state dict of a sharded model on rank 0's CPU; empty on the other ranks.
 
     Floating tensors are cast to `dtype` (None: kept) before they are gathered, one at a time.
+
+    Raises: Torn where that fails on this rank, out of memory say.
     """
     state: dict[str, Tensor] = {}
-    for name, shard in model.state_dict().items():
-        tensor = shard.detach()
-        if dtype is not None and tensor.is_floating_point():
-            tensor = tensor.to(dtype)
-        tensor = whole(tensor)
-        if dist.get_rank() == 0:
-            state[name] = tensor.cpu()
+    try:
+        for name, shard in model.state_dict().items():
+            tensor = shard.detach()
+            if dtype is not None and tensor.is_floating_point():
+                tensor = tensor.to(dtype)
+            tensor = whole(tensor)
+            if dist.get_rank() == 0:
+                state[name] = tensor.cpu()
+    except Exception as error:
+        raise Torn(f"gathering the weights of a sharded model failed half-way: {error}") from error
     return state
 
 

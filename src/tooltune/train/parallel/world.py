@@ -124,6 +124,19 @@ class World:
                 theirs.told_elsewhere = not self.is_main
                 raise theirs
 
+    def together(self, do: Callable[[], _T], doing: str) -> _T:
+        """`do()` on every rank; raises on all what it raised on one.
+
+        Only for what meets no other rank within: who fails half-way between meetings must not
+        go to another one.
+        """
+        if self.size == 1:
+            return do()
+        result, error = _attempt(do)
+        self.agree(error, doing)
+        assert result is not None
+        return result[0]
+
     def lead(self, do: Callable[[], _T], doing: str) -> _T:
         """`do()` on rank 0 alone; every rank gets what it returned, or raises what it raised."""
         if self.size == 1:
@@ -161,22 +174,41 @@ def join_world(timeout_seconds: float = 86400) -> Iterator[World]:
     CUDA devices talk over NCCL, and CPU tensors over gloo. A rank that does not come to a meeting
     within `timeout_seconds` ends the others; a `Watchdog` that has a shorter limit names it.
 
-    Raises: UserError for a rank without a device of its own.
+    Raises: UserError, on every rank, for one without a device of its own, or with another kind of
+    device than rank 0's.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World.alone()
         return
     rank, local_rank = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
-    device = _device(local_rank)
-    backend = "gloo"
+    found, error = _attempt(lambda: _device(local_rank))
+    device = found[0] if found else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        backend = "cpu:gloo,cuda:nccl"
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
-    yield World(rank, size, local_rank, device)
+    world = World(rank, size, local_rank, device)
+    world.agree(error, "looking for its device")  # not before: the others wait for this rank
+    _require_one_kind_of_device(world)
+    yield world
     # Only in good order: else a thread that still saves would lose the group that it meets over.
     dist.destroy_process_group()
+
+
+def _require_one_kind_of_device(world: World) -> None:
+    """A node whose driver is broken shows no GPU, and nobody can compute with such a rank."""
+    kind = world.broadcast(world.device.type)
+
+    def compare() -> None:
+        if world.device.type != kind:
+            host = os.uname().nodename if hasattr(os, "uname") else "its machine"
+            raise UserError(
+                f"rank {world.rank} on {host} computes on {world.device.type}, rank 0 on {kind}",
+                fix="mend the driver of the machine without CUDA devices, or leave it out",
+            )
+
+    world.together(compare, "comparing devices")
 
 
 def _device(local_rank: int) -> torch.device:

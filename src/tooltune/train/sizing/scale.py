@@ -146,7 +146,8 @@ def cost_of_run(config: Config, model: Model, world: World) -> CostModel:
         return cost
     name = config.model.pretrained_model_name_or_path
     shape = count_shape(name, "the model", base_model(model).config)
-    size = torch.cuda.get_device_properties(device).total_memory
+    # The smallest of all ranks: they must cut the same traces into the same micro-batches.
+    size = -world.max(-float(torch.cuda.get_device_properties(device).total_memory))[0]
     return fitting_cost(cost, config, shape, world.size, size)
 
 

@@ -20,10 +20,12 @@ from typing import Any, Self
 
 import torch.distributed as dist
 
+from tooltune.evaluate.synchronous import Torn
 from tooltune.exits import EXIT_FAILED
 from tooltune.train.parallel.world import World
 from tooltune.train.watch.liveness import Report, standing, verdict
 
+LOST = "no sign of life from"  # how the note begins that says why a collective broke
 _PREFIX = "tooltune/watchdog"
 
 
@@ -63,8 +65,8 @@ class Watchdog:
     ) -> None:
         # The connection to a rank breaks when it dies; its silence tells which rank it was.
         broken = self._world.size > 1 and error is not None and _is_broken_connection(error)
-        if broken and (missing := self._missing()):
-            os.write(2, f"no sign of life from {missing}: dead, or gone first\n".encode())
+        if broken and error is not None and (missing := self._missing()):
+            error.add_note(f"{LOST} {missing}: dead, or gone first")
         self._closed.set()
 
     def beat(self, doing: str | None = None, *, step: int | None = None) -> None:
@@ -175,7 +177,9 @@ class Watchdog:
         os._exit(EXIT_FAILED)
 
 
-def _is_broken_connection(error: BaseException) -> bool:
+def _is_broken_connection(error: BaseException | None) -> bool:
+    if isinstance(error, Torn):
+        return _is_broken_connection(error.__cause__)
     # Of gloo's errors only the text tells; NCCL's are DistError.
     plain = type(error) is RuntimeError and ("gloo" in str(error) or "peer" in str(error))
     return plain or isinstance(error, dist.DistError)
