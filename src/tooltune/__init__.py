@@ -5,6 +5,7 @@ Names are imported on first use, so that `import tooltune` (and `tooltune --help
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from tooltune.traces.types import Trace as Trace
 
 __version__ = "0.1.0"
+
+# PEFT imports bitsandbytes wherever it is installed, and that says on some CPUs that a kernel
+# could be fetched from the hub: nothing that is used here.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 _HOMES = {
     "ParsedToolCall": "tooltune.toolcalls.types",

@@ -35,6 +35,23 @@ def test_what_the_user_can_mend_exits_with_2_and_an_interrupt_with_130(capsys: A
     assert exit_code_of(KeyboardInterrupt()) == 130
 
 
+def test_processes_that_train_together_say_once_that_they_were_interrupted(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for rank in "0123":
+        monkeypatch.setenv("RANK", rank)
+        assert exit_code_of(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_the_help_of_a_verb_that_resumes_names_the_codes_of_signals() -> None:
+    assert output.help_text("Do.", "tooltune do").endswith("the options to mend.")
+    said = output.help_text("Do.", "tooltune do", resumes=True).rpartition("\n")[2]
+    assert said.startswith("Exit code: 0 done, 1 failed, 2 ")
+    assert f", {output.EXIT_PREEMPTED} saved and left" in said
+    assert f", {output.EXIT_INTERRUPTED} left after Ctrl-C" in said
+
+
 def test_a_full_disk_is_named_and_not_a_traceback(capsys: Any) -> None:
     error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/x/model.safetensors")
     assert exit_code_of(error) == 2

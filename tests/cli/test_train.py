@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.cli.command import next_commands, succeeds, tooltune
+from tests.cli.command import next_commands, refused, succeeds, tooltune
 from tests.cli.conftest import TinyRun
+from tooltune.exits import EXIT_PREEMPTED
 
 
 def test_a_run_ends_with_its_comparison_the_report_and_what_to_do_next(run: TinyRun) -> None:
@@ -113,3 +117,25 @@ def test_the_hint_holds_for_mixtures_formats_logs_and_renamed_columns(tmp_path: 
     assert hint(path="a.jsonl", columns={"messages": "log"}) is None
     (tmp_path / "environment.json").write_text(json.dumps({"rows": {"absorbed": 3}}))
     assert "--max-samples 1 --print" in str(hint(path="log.jsonl"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_in_the_first_seconds_asks_to_be_started_again(
+    config: Path, number: signal.Signals
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tooltune", "train", str(config)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("starting")  # imports are still to come
+    process.send_signal(number)
+    assert process.wait(60) == EXIT_PREEMPTED
+    assert f"{number.name}: left before the run began" in process.stderr.read()
+
+
+def test_one_process_has_no_place_in_a_mesh_of_copies(config: Path, tmp_path: Path) -> None:
+    message = refused("train", config, "--distributed.dp_replicate_size=2")
+    assert "1 processes do not make 2 copies" in message
+    assert "reading" not in message  # before the data are prepared

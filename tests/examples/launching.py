@@ -171,4 +171,4 @@ class Launched:
         self._process.wait(30)
 
     def said(self) -> str:
-        return self._log.read_text(encoding="utf-8", errors="replace")[-6000:]
+        return self._log.read_text(encoding="utf-8", errors="replace")

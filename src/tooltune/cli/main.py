@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import typer
 
 from tooltune.cli import (
@@ -56,8 +54,6 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 
 def main() -> None:
     """Entry point; exit code 0 done, 1 failed, 2 the user can fix it."""
-    # PEFT imports it wherever it is installed, and it then advises on a kernel for CPUs.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     app(prog_name="tooltune")
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -25,6 +28,7 @@ from tooltune.cli.output import (
     tallying,
     user_errors,
 )
+from tooltune.exits import EXIT_PREEMPTED
 
 if TYPE_CHECKING:
     from tooltune.config.schema import Config
@@ -57,22 +61,61 @@ def command(
         ),
     ] = 1,
 ) -> None:
+    with _leaving_early():
+        _command(config, context.args, nproc_per_node)
+
+
+def _command(config: Path, overrides: list[str], nproc_per_node: int) -> None:
     from tooltune.config.load import load_config
     from tooltune.train.parallel.slurm import torchrun_variables
 
     os.environ |= torchrun_variables(os.environ)
     # Before anything is started: a mistake is told once, and not by every process.
-    loaded = load_config(config, context.args)
-    if nproc_per_node > 1 and "WORLD_SIZE" not in os.environ:
-        from tooltune.train.parallel.launch import launch
-        from tooltune.train.sizing.advice import mesh_problem
-
+    loaded = load_config(config, overrides)
+    launching = nproc_per_node > 1 and "WORLD_SIZE" not in os.environ
+    if launching:
         check_devices(nproc_per_node)
-        if (problem := mesh_problem(loaded, nproc_per_node)) is not None:
-            raise problem
-        code = launch(nproc_per_node, ["train", str(config), *context.args], say=say)
+    check_place(loaded, nproc_per_node if launching else int(os.environ.get("WORLD_SIZE", "1")))
+    if launching:
+        from tooltune.train.parallel.launch import launch
+
+        code = launch(nproc_per_node, ["train", str(config), *overrides], say=say)
         raise typer.Exit(code)
     run(loaded)
+
+
+@contextmanager
+def _leaving_early() -> Iterator[None]:
+    """Until the run minds signals by itself, they end it as one that may be started again.
+
+    The first seconds go into imports, and a job may be pre-empted in them.
+    """
+
+    def leave(number: int, _: FrameType | None) -> None:
+        if is_main_rank():
+            say(f"{signal.Signals(number).name}: left before the run began")
+        raise SystemExit(EXIT_PREEMPTED)
+
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for heeded in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+            if (handler := signal.getsignal(heeded)) is not signal.SIG_IGN:  # nohup
+                before[heeded] = handler
+                signal.signal(heeded, leave)
+    try:
+        yield
+    finally:
+        for heeded, handler in before.items():
+            signal.signal(heeded, handler)
+
+
+def check_place(config: Config, processes: int) -> None:
+    """Raises: UserError where the strategy has no place for so many processes."""
+    from tooltune.train.sizing.advice import mesh_problem
+
+    if (problem := mesh_problem(config, processes)) is not None:
+        problem.told_elsewhere = not is_main_rank()
+        raise problem
 
 
 def check_devices(processes: int) -> None:

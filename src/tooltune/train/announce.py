@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from peft import PeftModel
 
 from tooltune.config.schema import Config
@@ -35,6 +37,23 @@ def announce(config: Config, data: RunData, plan: StepPlan, trainee: Trainee, lo
     )
     if warning is not None:
         log.warning(warning)
+    for remark in _sizes(plan, traces=len(data.train), processes=trainee.world.size):
+        log.warning(remark)
+
+
+def _sizes(plan: StepPlan, *, traces: int, processes: int) -> Iterator[str]:
+    """What is odd about the size of a step."""
+    size = plan.global_batch_size
+    if size > traces:
+        yield (
+            f"step_scheduler.global_batch_size is {size}, and there are {traces} traces: each step "
+            "is a whole epoch"
+        )
+    if size < processes:
+        yield (
+            f"step_scheduler.global_batch_size is {size} on {processes} processes: "
+            f"{processes - size} of them have nothing to train on"
+        )
 
 
 def _place(config: Config, trainee: Trainee) -> str:

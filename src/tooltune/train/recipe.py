@@ -24,7 +24,7 @@ from tooltune.train.determinism import deterministic_kernels
 from tooltune.train.folder.inputs import require_same_on_all
 from tooltune.train.folder.rundir import note_changes, open_run_directory, run_date, write_run_facts
 from tooltune.train.keep import Keeping, Progressed
-from tooltune.train.log import RunLog
+from tooltune.train.log import METRICS, RunLog
 from tooltune.train.measure import COMPARISON, FINAL, HEADLINE, Measuring, read_json
 from tooltune.train.optim import NonFiniteError, learning_rate
 from tooltune.train.parallel.silent import SilentLog
@@ -198,13 +198,8 @@ class Run:
     # --- start: fresh, or from the last complete checkpoint ---------------------------------
 
     def start(self) -> None:
+        self.world.together(self._require_measurable, "looking at early_stopping")
         announce(self.config, self.data, self.plan, self.trainee, self.log)
-        require_measurable(
-            self.config,
-            held_out=len(self.data.held_out),
-            samples=self.data.samples,
-            sharded=self.trainee.is_sharded,
-        )
         with self.watchdog.phase("reading checkpoints", limited=False):
             checkpoint = self.keeping.newest()
         if checkpoint is not None:
@@ -215,6 +210,14 @@ class Run:
         self._validate_loss()
         if self.data.samples:
             self._log_metrics("tool_call", self.measuring.tool_calls_before_training())
+
+    def _require_measurable(self) -> None:
+        require_measurable(
+            self.config,
+            held_out=len(self.data.held_out),
+            samples=self.data.samples,
+            sharded=self.trainee.is_sharded,
+        )
 
     def _resume(self, checkpoint: Path) -> None:
         with self.watchdog.phase("reading checkpoints", limited=False):
@@ -228,6 +231,8 @@ class Run:
         if scored is not None:
             self._note_best(BEST_TOOL_CALL, scored.get(HEADLINE))
         self.lead(lambda: self.log.truncate_after(step, measured=not self.done.unmeasured))
+        if step and not (self.directory / METRICS).stat().st_size:
+            self.log.warning(f"{METRICS} is gone or empty: its history begins at step {step}")
         self.log.info(f"resumed from {checkpoint.name} at step {step}")
         self._track(step)
 

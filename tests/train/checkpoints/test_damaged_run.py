@@ -164,6 +164,27 @@ def test_a_run_goes_on_from_the_last_good_checkpoint_and_says_so(place: Path, ru
     assert verify(run / "checkpoints/epoch_0_step_2") == []
 
 
+def test_a_run_without_a_sound_checkpoint_starts_anew_and_says_so(place: Path, run: Path) -> None:
+    for checkpoint in CheckpointStore(run / "checkpoints").all():
+        replace(checkpoint / FILES[3], b"")
+    (run / "comparison.json").unlink(missing_ok=True)
+    (run / "metrics.jsonl").unlink()
+    train(config_of(place, run, max_steps=2))
+    log = (run / "train.log").read_text()
+    assert "no checkpoint of this run is sound: it starts anew" in log
+    assert "resumed" not in log.split("starts anew")[-1]
+
+
+def test_a_run_whose_history_is_gone_goes_on_and_says_so(place: Path, run: Path) -> None:
+    (run / "comparison.json").unlink(missing_ok=True)
+    (run / "metrics.jsonl").unlink()
+    train(config_of(place, run, max_steps=3))
+    assert (
+        "metrics.jsonl is gone or empty: its history begins at step 2"
+        in (run / "train.log").read_text()
+    )
+
+
 def test_a_run_whose_disk_fills_stops_and_goes_on_once_there_is_room(
     place: Path, tmp_path: Path
 ) -> None:
@@ -250,8 +271,9 @@ def test_pickles_beside_a_checkpoints_files_are_refused_and_never_run(
         if file.endswith(".json"):
             (bad / file).unlink()
     assert not [text for text in load_everything(bad) if text.startswith(("tokenizer", "model"))]
-    evaluation = ["eval", "--model", bad / CONSOLIDATED, "--data", place / "traces.jsonl"]
-    succeeds(*evaluation, "--max-samples", "1", "--max-new-tokens", "2")
+    words = ["--data", place / "traces.jsonl", "--max-samples", "1", "--max-new-tokens", "2"]
+    assert "not in the manifest" in refused("eval", "--model", bad / CONSOLIDATED, *words)
+    succeeds("eval", "--model", shutil.copytree(bad / CONSOLIDATED, run / "out_of_it"), *words)
     refused("export", bad, "--out", run / "out")
     assert not canary.exists()
 

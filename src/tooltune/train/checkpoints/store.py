@@ -188,7 +188,9 @@ class CheckpointStore:
             self._damaged.add(name)
             if self.world.is_main:
                 shown = "; ".join(problems[:3]) + ("; …" if len(problems) > 3 else "")
-                self.warn(f"checkpoint {path} is damaged and NOT used, the one before is: {shown}")
+                self.warn(f"checkpoint {path} is damaged and NOT used ({shown})")
+        if names and self.world.is_main:
+            self.warn("no checkpoint of this run is sound: it starts anew, from its first step")
         return None
 
     def settle(self) -> Path | None:
