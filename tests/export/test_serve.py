@@ -14,7 +14,7 @@ from tooltune.export.parsers import PARSERS
 from tooltune.export.serve import ANY_BASE, THIS_FOLDER, Served, serve_commands, serve_page
 
 MODEL = Served("my", THIS_FOLDER, "hermes", "qwen2")
-ADAPTER = replace(MODEL, base=ANY_BASE, rank=16)
+ADAPTER = replace(MODEL, base=ANY_BASE, base_name="tiny", rank=16)
 
 
 def words(served: Served, server: str) -> list[str]:
@@ -103,5 +103,31 @@ def test_the_page_says_how_to_measure_the_server_and_what_to_leave_out_of_prompt
     assert "tooltune eval --engine openai" in page
     assert "without the reasoning of earlier turns" in page
     assert "$BASE" not in page
-    assert "$BASE" in serve_page(ADAPTER)
+    assert "`$BASE` stands for the base model, `tiny`:" in serve_page(ADAPTER)
     assert "No parser is known" in serve_page(replace(MODEL, call_format=None))
+
+
+@pytest.mark.parametrize("served", [MODEL, ADAPTER, replace(MODEL, call_format=None)])
+def test_the_page_says_that_the_accuracy_is_of_greedy_answers_and_how_to_ask_for_them(
+    served: Served,
+) -> None:
+    before, _, commands = serve_page(served).partition("## vLLM")
+    assert "measured greedily" in before
+    assert '`"temperature": 0`' in before
+    if served.adapter:
+        assert "--generation-config vllm" not in commands
+    else:
+        assert "`--generation-config vllm`" in notes(served, "vLLM")
+
+
+@given(st.text(max_size=20))
+def test_a_base_of_any_name_stays_code_in_one_line(name: str) -> None:
+    page = serve_page(replace(ADAPTER, base_name=name))
+    plain = serve_page(replace(ADAPTER, base_name="x"))
+    assert len(page.splitlines()) == len(plain.splitlines())
+    assert page.count("`") in (plain.count("`"), plain.count("`") - 2)
+
+
+def test_a_base_that_nothing_names_is_left_unnamed() -> None:
+    page = serve_page(replace(ADAPTER, base_name=""))
+    assert "`$BASE` stands for the base model: its folder" in page

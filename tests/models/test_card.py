@@ -24,6 +24,8 @@ from tests.train.tiny_run import save_tiny_model
 from tooltune.models.base_card import BaseCard, describe_base
 from tooltune.models.card import CardData, CardFacts, CardResult, model_card, write_model_card
 from tooltune.render.spec import RenderSpec
+from tooltune.toolcalls.parse import parse_turn
+from tooltune.toolcalls.score import score_turn
 
 FACTS = CardFacts(
     title="my run, step 90",
@@ -94,6 +96,36 @@ def test_results_stand_with_their_intervals_and_a_loss_of_quality_is_a_warning()
     assert "worse than its base" not in model_card(FACTS)
     assert "Few turns were measured" in model_card(FACTS)
     assert "Not measured" in model_card(replace(FACTS, results=()))
+
+
+def test_what_the_card_says_of_cut_answers_is_how_they_are_scored() -> None:
+    tools = [{"name": "f", "parameters": {"type": "object"}}]
+    whole = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
+
+    def right(text: str, truth: list[dict[str, Any]]) -> bool:
+        calls = parse_turn(text, format="hermes", tools=tools).calls
+        return score_turn(calls, truth, tools).correct
+
+    truth = [{"name": "f", "arguments": {}}]
+    text = " ".join(model_card(FACTS).split())
+    assert "an answer that was cut is judged by what there is of it" in text
+    assert "a call that is not complete is wrong" in text
+    assert right(whole + "\nand so", truth)
+    assert not right(whole[:25], truth)
+    assert not right("Let me", truth)
+    assert not right(whole[:25], [])
+    assert "with no call begun, a turn that should not call was left alone" in text
+    assert right("Let me", [])
+    assert "cut counts as wrong" not in text
+
+
+@pytest.mark.parametrize(("limit", "shown"), [(4, 256), (256, 256), (1024, 1024)])
+def test_the_snippet_has_room_for_a_call_whatever_the_evaluation_had(
+    limit: int, shown: int
+) -> None:
+    text = model_card(replace(FACTS, max_new_tokens=limit))
+    assert f"model.generate(**inputs, max_new_tokens={shown})" in text
+    assert f"at most {limit} new tokens" in text
 
 
 def test_held_out_rows_that_were_trained_on_are_told() -> None:

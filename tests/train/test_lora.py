@@ -93,6 +93,17 @@ def test_a_target_that_matches_nothing_lists_what_there_is() -> None:
         add_lora(tiny(), dim=0, alpha=8)
 
 
+def test_every_layer_that_the_refusal_names_can_be_had() -> None:
+    for tied in (True, False):
+        with pytest.raises(UserError) as refused:
+            add_lora(tiny(tied=tied), dim=4, alpha=8, target_modules=["nope_proj"])
+        named = str(refused.value.fix).partition("some of: ")[2].split(", ")
+        assert ("lm_head" in named) is not tied
+        assert adapted_layers(
+            add_lora(tiny(tied=tied), dim=4, alpha=8, target_modules=named)
+        ) == set(named)
+
+
 def test_dora_starts_where_the_model_is_and_trains_direction_and_length() -> None:
     base = tiny()
     before = base(IDS).logits

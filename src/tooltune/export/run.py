@@ -24,7 +24,7 @@ from tooltune.models.render_record import read_render_record
 from tooltune.render.profile import TemplateProfile
 from tooltune.render.spec import RenderSpec
 from tooltune.render.turns import Renderer
-from tooltune.scrub import scrub
+from tooltune.scrub import scrub, scrub_text
 from tooltune.toolcalls.parse import FORMATS, parse_turn
 from tooltune.train.durable import sha256, write_json
 from tooltune.train.folder.card import run_card_facts
@@ -139,6 +139,7 @@ def _served(
         reasons=profile.reasoning_required or _has_reasoned(source, profile),
         kwargs=dict(render.chat_template_kwargs),
         base=_base_word(source) if adapter else None,
+        base_name=scrub_text(describe_base(source.base).name) if adapter and source.base else "",
         rank=max(int(rank) for rank in ranks),
         unusual=_unusual(lora),
         drops_reasoning=render.drop_history_reasoning_content,

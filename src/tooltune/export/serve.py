@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tooltune.export.parsers import parsers_of, transformers_parses
+from tooltune.models.card import as_code
 
 # The ranks that vLLM makes room for (vllm/config/lora.py, MaxLoRARanks).
 _VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -26,8 +27,9 @@ class Served:
 
     `call_format`: the family of its call syntax, None for one that is not known here.
     `model_type`: of config.json. `reasons`: whether its turns hold reasoning. `kwargs`: template
-    arguments that every prompt had. For an adapter: `base`, `rank` (the largest), and `unusual`,
-    what of it vLLM refuses. `drops_reasoning`: prompts showed no earlier reasoning.
+    arguments that every prompt had. For an adapter: `base`, `base_name` (for readers; empty where
+    it is not known), `rank` (the largest), and `unusual`, what of it vLLM refuses.
+    `drops_reasoning`: prompts showed no earlier reasoning.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Served:
     reasons: bool = False
     kwargs: Mapping[str, object] = field(default_factory=dict)
     base: str | None = None
+    base_name: str = ""
     rank: int = 0
     unusual: Sequence[str] = ()
     gguf: str | None = None
@@ -73,13 +76,9 @@ def serve_page(served: Served) -> str:
     parts = [
         f"# Serve {served.name}",
         "Give these commands in this folder. Each starts a server that speaks OpenAI's API; use "
-        f"one. The model's name in requests is `{served.name}`."
-        + (
-            " `$BASE` stands for the base model: its folder, or its id on the hub."
-            if served.base == ANY_BASE
-            else ""
-        ),
+        f"one. The model's name in requests is `{served.name}`." + _base(served),
         _family(served),
+        _GREEDY,
     ]
     for command in serve_commands(served):
         parts.append(f"## {command.server}")
@@ -100,6 +99,21 @@ tooltune check test.jsonl --model . --server http://localhost:8000/v1 --server-m
 tooltune eval --engine openai --base-url http://localhost:8000/v1 --model {name} \\
     --data test.jsonl --out eval/served
 ```"""
+
+
+# That `temperature: 0` is greedy: vllm/v1/sample/sampler.py; SGLang's SamplingParams; llama.cpp's
+# common/sampling; transformers/cli/serving/utils.py. Only the last reads `do_sample: false`.
+_GREEDY = (
+    'Accuracy, that in `README.md` too, was measured greedily: send `"temperature": 0` in every '
+    "request, without which vLLM, SGLang and llama.cpp draw tokens at random."
+)
+
+
+def _base(served: Served) -> str:
+    if served.base != ANY_BASE:
+        return ""
+    name = f", `{as_code(served.base_name)}`" if served.base_name else ""
+    return f" `$BASE` stands for the base model{name}: its folder, or its id on the hub."
 
 
 def _family(served: Served) -> str:
@@ -132,13 +146,20 @@ def _vllm(served: Served) -> ServeCommand:
             f"--chat-template {served.folder}/chat_template.jinja",
             f"--generation-config {served.folder}",
         ]
-        notes.append("The generation config of this folder has the stop tokens of the training.")
+        notes.append(
+            "The generation config of this folder has the stop tokens of the training, and no "
+            "temperature: vLLM's own is 1."
+        )
     else:
         lines = [
             f"vllm serve {served.folder}",
             f"--served-model-name {served.name}",
             "--generation-config vllm",
         ]
+        notes.append(
+            "`--generation-config vllm` leaves sampling to requests and vLLM's own defaults "
+            "(temperature 1); stop tokens are still read from `generation_config.json`."
+        )
     if parsers.vllm is not None:
         lines += ["--enable-auto-tool-choice", f"--tool-call-parser {parsers.vllm}"]
     else:

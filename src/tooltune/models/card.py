@@ -22,6 +22,7 @@ from tooltune.scrub import scrub_text
 
 FILE = "README.md"
 _TEMPLATE = "model_card.md.jinja"
+_ROOM_FOR_A_CALL = 256  # new tokens; an evaluation may have allowed fewer
 _ONE_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _HUB_DATA = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -105,8 +106,9 @@ def model_card(facts: CardFacts, *, adapter: bool = False, bare: bool = False) -
         bare=bare,
         title=plain(facts.title),
         base=_linked_base(facts.base),
-        base_argument=json.dumps(facts.base.hub_id or _code(facts.base.name)),
+        base_argument=json.dumps(facts.base.hub_id or as_code(facts.base.name)),
         kwargs=_python_arguments(facts.render.chat_template_kwargs),
+        answer_limit=max(_ROOM_FOR_A_CALL, facts.max_new_tokens),
         metrics=_METRICS,
         plain=plain,
         percent=_percent,
@@ -143,6 +145,11 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>#|!])", r"\\\1", line).strip()
 
 
+def as_code(text: str) -> str:
+    """Text of unknown origin as it may stand between backticks, in one line."""
+    return _ONE_LINE.sub(" ", text).replace("`", "'")
+
+
 _METRICS = {
     "accuracy": "turns that should call: all calls right, none too many",
     "abstain_accuracy": "turns that should not call: left alone",
@@ -161,12 +168,8 @@ def _template() -> Any:
 
 def _linked_base(base: BaseCard) -> str:
     if base.hub_id is None:
-        return f"`{_code(base.name)}`"
+        return f"`{as_code(base.name)}`"
     return f"[{plain(base.name)}](https://huggingface.co/{base.hub_id})"
-
-
-def _code(text: str) -> str:
-    return _ONE_LINE.sub(" ", text).replace("`", "'")
 
 
 def _python_arguments(kwargs: Mapping[str, Any]) -> list[str]:
@@ -194,11 +197,11 @@ def _warnings(facts: CardFacts) -> list[str]:
             what = "that should" + ("" if result.metric == "accuracy" else " not")
             found.append(
                 f"It does worse than its base at turns {what} call a tool "
-                f"(`{_code(result.dataset)}`): {_percent(result.tuned)} right against "
+                f"(`{as_code(result.dataset)}`): {_percent(result.tuned)} right against "
                 f"{_percent(result.base)}."
             )
     few = [r for r in facts.results if r.metric == "accuracy" and r.turns < 200]
     if few:
-        sizes = ", ".join(f"{r.turns} on `{_code(r.dataset)}`" for r in few)
+        sizes = ", ".join(f"{r.turns} on `{as_code(r.dataset)}`" for r in few)
         found.append(f"Few turns were measured ({sizes}): mind the intervals.")
     return found

@@ -130,10 +130,12 @@ def _targets(model: PreTrainedModel, wanted: str | Sequence[str]) -> list[str]:
         else:
             matched = [name for name in linear if f".{name}".endswith(f".{pattern}")]
         if not matched:
+            tied = _leaves(list(_shared(model, linear)))
+            free = [leaf for leaf in _leaves(linear) if leaf not in tied]
             raise UserError(
                 f"peft.target_modules: {pattern!r} matches no linear layer of this model"
                 + (" (its experts are fused tensors)" if taken else ""),
-                fix=f"use {ALL_LINEAR!r} or some of: {', '.join(_leaves(linear))}",
+                fix=f"use {ALL_LINEAR!r} or some of: {', '.join(free)}",
             )
         chosen.update(matched)
     if not chosen:
@@ -143,17 +145,21 @@ def _targets(model: PreTrainedModel, wanted: str | Sequence[str]) -> list[str]:
 
 
 def _refuse_shared(model: nn.Module, targets: dict[str, nn.Module]) -> None:
+    for name, names in _shared(model, targets).items():
+        raise UserError(
+            f"peft.target_modules: {name} shares its weight with others ({', '.join(names)}), "
+            "which a merged adapter would change too",
+            fix=f"leave {name} out; {ALL_LINEAR!r} does",
+        )
+
+
+def _shared(model: nn.Module, layers: dict[str, nn.Module]) -> dict[str, list[str]]:
+    """Those of `layers` whose weight is also another's, with all the names of that weight."""
     owners: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         owners.setdefault(id(parameter), []).append(name)
-    for name, module in targets.items():
-        names = owners.get(id(module.weight), [])
-        if len(names) > 1:
-            raise UserError(
-                f"peft.target_modules: {name} shares its weight with others ({', '.join(names)}), "
-                "which a merged adapter would change too",
-                fix=f"leave {name} out; {ALL_LINEAR!r} does",
-            )
+    named = {name: owners.get(id(module.weight), []) for name, module in layers.items()}
+    return {name: names for name, names in named.items() if len(names) > 1}
 
 
 def _shortest(model: nn.Module, targets: Sequence[str]) -> list[str]:
