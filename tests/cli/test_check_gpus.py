@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli.command import next_commands, refused, succeeds
+from tooltune.cli import scale
 from tooltune.train import data as run_data
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +91,33 @@ def test_what_does_not_fit_comes_with_what_would() -> None:
 @pytest.mark.parametrize("gpus", ["0", "-1", "eight", "1,,x", "", "1.5", "10000000"])
 def test_a_number_that_is_none_is_refused(gpus: str) -> None:
     assert "--gpus 1,8" in refused("check", FULL, "--offline-shapes", "--gpus", gpus)
+
+
+def test_numbers_that_are_none_are_refused_before_the_data_are_read(config: Path) -> None:
+    said = refused("check", config, "--gpus", "0,x")
+    assert said.splitlines()[0].startswith("error: --gpus '0,x'")
+
+
+def test_columns_stand_apart_however_wide_their_numbers_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def estimate(gpus: int, speed: float) -> dict[str, Any]:
+        return {
+            "gpus": gpus,
+            "items_gib": {"weights": 1.0},
+            "total_gib": 1.0,
+            "fits": {"80 GB": True},
+            "tokens_that_fit": {"80 GB": 1_000_000_000_000},
+            "tokens_per_second": {"H100": (speed, 3 * speed)},
+            "host_gib": 1.0,
+        }
+
+    for speed in (1.0, 8e6, 8e11):
+        scale._print_table([estimate(1, speed), estimate(8, 8 * speed), estimate(64, 64 * speed)])
+        lines = capsys.readouterr().out.splitlines()
+        assert len({len(line) for line in lines}) == 1  # columns end where those above end
+        for line in lines[1:]:
+            assert len(re.split(" {2,}", line.strip())) == 4, line
 
 
 @pytest.mark.usefixtures("no_network")

@@ -31,7 +31,7 @@ from tooltune.cli.output import (
     user_errors,
     working,
 )
-from tooltune.cli.scale import check_shapes, describe_memory, print_gpus
+from tooltune.cli.scale import check_shapes, describe_memory, gpu_counts, print_gpus
 from tooltune.cli.server_prompt import check_prompts, print_prompts
 from tooltune.cli.source import config_of, is_config
 
@@ -169,6 +169,8 @@ def command(
             "none is named",
             fix="name one, such as --model Qwen/Qwen2.5-3B, or give a config",
         )
+    if gpus is not None:
+        gpu_counts(gpus)  # a slip is told before the data are read
     config = config_of("check", config_or_data, "none" if alone else model, overrides)
     if offline_shapes:
         given = {"--fix": fix, "--redact": redact, "--html": html, "--server": server}

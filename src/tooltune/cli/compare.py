@@ -16,6 +16,7 @@ from tooltune.cli.output import (
     print_text,
     user_errors,
 )
+from tooltune.cli.places import make_folder
 
 HELP = help_text(
     "Compare two or more evaluations of the same samples: paired differences, intervals, flips.",
@@ -149,7 +150,7 @@ def _say_what_next(
 
 
 def _check_out(out: Path) -> None:
-    """Raise UserError before the work, not after it, where the results may not be written."""
+    """Raise UserError, before the work and not after it, where results must not or cannot go."""
     from tooltune.errors import UserError
 
     if (out / "config.yaml").exists():
@@ -158,4 +159,4 @@ def _check_out(out: Path) -> None:
             "be overwritten",
             fix="choose another folder",
         )
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)

@@ -12,6 +12,7 @@ from tooltune.cli import evaluate_options as opt
 from tooltune.cli.evaluation import print_metrics, print_sample, say_how_it_went, say_what_next
 from tooltune.cli.options import ChatTemplate, ChatTemplateKwargs, read_kwargs
 from tooltune.cli.output import help_text, print_json, user_errors, working
+from tooltune.cli.places import make_folder
 from tooltune.cli.source import say_what_was_read, source_keys, trace_of_row
 
 if TYPE_CHECKING:
@@ -236,12 +237,14 @@ def _rescore(
 ) -> tuple[dict[str, Any], list[Record]]:
     from tooltune.cli.rescore import rescore
 
+    if out is not None:
+        make_folder(out)
     metrics, records, _ = rescore(folders, out, scoring, exclude_broken=exclude_broken)
     return metrics, records
 
 
 def _check_out(out: Path, model: str, overwrite: bool) -> None:
-    """Raise UserError before the work, not after it, where the results must not be written."""
+    """Raise UserError, before the work and not after it, where results must not or cannot go."""
     from tooltune.errors import UserError
 
     if (out / "config.yaml").exists():
@@ -266,4 +269,4 @@ def _check_out(out: Path, model: str, overwrite: bool) -> None:
             f"--out {out} holds the evaluation of another model, {there}",
             fix="choose another folder, or give --overwrite to lose that one",
         )
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from tooltune.cli.output import console, many, printable
+from tooltune.cli.places import require_writable
 
 if TYPE_CHECKING:
     from tooltune.render.turns import Renderer
@@ -77,21 +78,18 @@ def print_findings(report: LintReport) -> None:
 
 
 def check_outputs(outputs: Iterable[Path | None]) -> None:
-    """Raise UserError where a file to write exists, or its folder does not."""
-    from tooltune.cli.output import command_line
+    """Raise UserError where a file to write exists, or cannot be written."""
     from tooltune.errors import UserError
 
     given = [path for path in outputs if path is not None]
     for path in given:
+        require_writable(path)
         for file in (path, ledger_of(path)):
             if file.exists():
                 raise UserError(
                     f"{file} exists, and data are never overwritten",
                     fix="name another file, or move that one away",
                 )
-        if not path.parent.is_dir():
-            fix = command_line("mkdir", "-p", path.parent)
-            raise UserError(f"{path}: its folder does not exist", fix=fix)
     if len(set(given)) < len(given):
         raise UserError(f"--fix and --redact both write {given[0]}", fix="name two files")
 

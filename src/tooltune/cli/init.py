@@ -17,6 +17,7 @@ from tooltune.cli.output import (
     user_errors,
     working,
 )
+from tooltune.cli.places import require_writable, writing
 from tooltune.cli.source import config_of, is_config, source_keys
 
 if TYPE_CHECKING:
@@ -57,13 +58,12 @@ def command(
     path = out or Path(f"{_stem(data)}.yaml")
     if path.exists():
         raise UserError(f"{path} exists", fix="name another file with --out")
-    if not path.parent.is_dir():
-        fix = command_line("mkdir", "-p", path.parent)
-        raise UserError(f"--out {path}: its folder does not exist", fix=fix)
+    require_writable(path)
     with working(f"reading and rendering {data} as {model} would see it"):
         facts = _look_at(data, model)
     text = initial_config(facts, output_dir=f"runs/{path.stem}")
-    path.write_text(text, encoding="utf-8")
+    with writing(path):
+        path.write_text(text, encoding="utf-8")
     load_config(path)
     print_text(f"wrote {path}:\n\n{text}")
     print_next(

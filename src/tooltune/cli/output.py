@@ -52,15 +52,23 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def help_text(summary: str, *examples: str, remark: str = "") -> str:
-    """The help of a verb: what it does, a remark, command lines to copy, and the exit codes."""
+def help_text(summary: str, *examples: str, remark: str = "", resumes: bool = False) -> str:
+    """The help of a verb: what it does, a remark, command lines to copy, and the exit codes.
+
+    `resumes`: the verb saves and leaves when a signal asks it to, with exit codes of their own.
+    """
     shown = escape("\n".join(f"  {example}" for example in examples))
     # The closing line stands at the margin: typer takes away the indentation that all lines share.
-    parts = [summary, remark, f"[bold]Examples[/]\n{shown}", _EXIT_CODES]
+    parts = [summary, remark, f"[bold]Examples[/]\n{shown}"]
+    parts.append(_EXIT_CODES + (_EXIT_CODES_OF_SIGNALS if resumes else "") + ".")
     return "\n\n".join(part for part in parts if part)
 
 
-_EXIT_CODES = "Exit code: 0 done, 1 failed, 2 something in the input or the options to mend."
+_EXIT_CODES = "Exit code: 0 done, 1 failed, 2 something in the input or the options to mend"
+_EXIT_CODES_OF_SIGNALS = (
+    f", {EXIT_PREEMPTED} saved and left after SIGTERM, SIGUSR1 or SIGHUP (run it again to go on), "
+    f"{EXIT_INTERRUPTED} left after Ctrl-C"
+)
 
 
 def printable(text: str) -> str:
@@ -96,7 +104,8 @@ def user_errors(command: Callable[P, R]) -> Callable[P, R]:
                 )
             )
         except KeyboardInterrupt:
-            errors.print("interrupted")
+            if is_main_rank():  # one Ctrl-C reaches all that train together
+                errors.print("interrupted")
             raise typer.Exit(EXIT_INTERRUPTED) from None
         raise typer.Exit(EXIT_USER_ERROR)
 

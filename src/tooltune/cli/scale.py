@@ -36,7 +36,8 @@ _LABELS = {
     "reserve": "CUDA, fragments",
 }
 _USUAL = "H100"  # that the time of a run is told for
-_COLUMN = 22
+_COLUMN = 22  # at least
+_APART = 2  # spaces between columns
 _LABEL = 20
 
 
@@ -168,23 +169,34 @@ def print_gpus(described: dict[str, Any]) -> None:
 
 
 def _print_table(columns: list[dict[str, Any]]) -> None:
-    _row("", [_gpus(one["gpus"]) for one in columns], style="bold")
+    rows = [("", [_gpus(one["gpus"]) for one in columns], "bold")]
     for name, label in _LABELS.items():
         sizes = [one["items_gib"].get(name) for one in columns]
         if any(size is not None for size in sizes):
-            _row(label, ["–" if size is None else _gib(size) for size in sizes])
-    _row("in all", [f"{one['total_gib']:,.1f}" for one in columns], style="bold")
+            rows.append((label, ["–" if size is None else _gib(size) for size in sizes], ""))
+    rows.append(("in all", [f"{one['total_gib']:,.1f}" for one in columns], "bold"))
     for name in columns[0]["fits"]:
         cells = []
         for one in columns:
             fits, tokens = one["fits"][name], one["tokens_that_fit"][name]
             less = f"[yellow]no, {tokens:,} tokens do[/]" if tokens else "[yellow]no[/]"
             cells.append(f"[green]to {tokens:,} tokens[/]" if fits else less)
-        _row(f"fits {_data(name)}", cells)
+        rows.append((f"fits {_data(name)}", cells, ""))
     for name in columns[0]["tokens_per_second"]:
         bounds = [one["tokens_per_second"][name] for one in columns]
-        _row(f"tokens/s, {_data(name)}", [f"{_round(a)} to {_round(b)}" for a, b in bounds])
-    _row("main memory to load", [f"{one['host_gib']:,.1f} GiB" for one in columns])
+        speeds = [f"{_round(a)} to {_round(b)}" for a, b in bounds]
+        rows.append((f"tokens/s, {_data(name)}", speeds, ""))
+    to_load = [f"{one['host_gib']:,.1f} GiB" for one in columns]
+    rows.append(("main memory to load", to_load, ""))
+    width = max(_COLUMN, _APART + max(_width(cell) for _, cells, _ in rows for cell in cells))
+    for label, cells, style in rows:
+        padded = "".join(" " * (width - _width(cell)) + cell for cell in cells)
+        console.print(f"{'':10}{label:<{_LABEL}}{padded}", style=style or None)
+
+
+def _width(cell: str) -> int:
+    """Columns of a terminal that a cell takes, its markup apart."""
+    return len(console.render_str(cell).plain)
 
 
 def _print_remarks(one: dict[str, Any]) -> None:
@@ -214,15 +226,6 @@ def _print_duration(total: int, columns: list[dict[str, Any]]) -> None:
         spans.append(f"{_gpus(one['gpus'])} {_time(total / high)} to {_time(total / low)}")
     said = f"{total:,} tokens, evaluation apart, on {_USUAL}s (estimate): {', '.join(spans)}"
     _line("time", said)
-
-
-def _row(label: str, cells: list[str], style: str = "") -> None:
-    padded = []
-    for cell in cells:
-        plain = console.render_str(cell).plain
-        padded.append(" " * (_COLUMN - len(plain)) + cell)
-    line = f"{'':10}{label:<{_LABEL}}{''.join(padded)}"
-    console.print(line, style=style or None)
 
 
 def _gpus(count: int) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tooltune.cli.output import help_text, print_json, print_text, user_errors
+from tooltune.cli.places import require_folder, writing
 
 HELP = help_text(
     "Print the JSON Schema of the YAML file: every key, its type, default and meaning.",
@@ -31,5 +32,7 @@ def command(
     if out is None:
         print_json(schema)
         return
-    out.write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
+    require_folder(out)
+    with writing(out):
+        out.write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
     print_text(f"wrote {out}")

@@ -42,6 +42,7 @@ HELP = help_text(
     remark="Any key can be overridden with --section.key=value. Everything is written to "
     "output_dir (runs/ and the file's name, unless it says otherwise): metrics.jsonl and "
     "comparison.json for programs, report.html for people.",
+    resumes=True,
 )
 
 
