@@ -132,7 +132,7 @@ def test_a_signal_in_the_first_seconds_asks_to_be_started_again(
     assert process.stderr.readline().startswith("starting")  # imports are still to come
     process.send_signal(number)
     assert process.wait(60) == EXIT_PREEMPTED
-    assert f"{number.name}: left before the run began" in process.stderr.read()
+    assert f"{number.name}: left; the same command starts it" in process.stderr.read()
 
 
 def test_one_process_has_no_place_in_a_mesh_of_copies(config: Path, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def _leaving_early() -> Iterator[None]:
 
     def leave(number: int, _: FrameType | None) -> None:
         if is_main_rank():
-            say(f"{signal.Signals(number).name}: left before the run began")
+            say(f"{signal.Signals(number).name}: left; the same command starts it, or goes on")
         raise SystemExit(EXIT_PREEMPTED)
 
     before: dict[signal.Signals, Any] = {}

@@ -230,11 +230,15 @@ class Run:
         scored = self.lead(lambda: read_json(path))
         if scored is not None:
             self._note_best(BEST_TOOL_CALL, scored.get(HEADLINE))
-        self.lead(lambda: self.log.truncate_after(step, measured=not self.done.unmeasured))
-        if step and not (self.directory / METRICS).stat().st_size:
-            self.log.warning(f"{METRICS} is gone or empty: its history begins at step {step}")
+        self.lead(self._continue_history)
         self.log.info(f"resumed from {checkpoint.name} at step {step}")
         self._track(step)
+
+    def _continue_history(self) -> None:
+        step = self.done.step
+        self.log.truncate_after(step, measured=not self.done.unmeasured)
+        if not (self.directory / METRICS).stat().st_size:
+            self.log.warning(f"{METRICS} is gone or empty: its history begins at step {step}")
 
     def _track(self, resumed_from_step: int | None) -> None:
         def track() -> None:
