@@ -199,7 +199,7 @@ try:
     with world.join_world(60):
         print("in")
 except UserError as error:
-    print(error)
+    print(error, flush=True)
 """
 
 

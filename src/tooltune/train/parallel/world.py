@@ -189,8 +189,12 @@ def join_world(timeout_seconds: float = 86400) -> Iterator[World]:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
     world = World(rank, size, local_rank, device)
-    world.agree(error, "looking for its device")  # not before: the others wait for this rank
-    _require_one_kind_of_device(world)
+    try:
+        world.agree(error, "looking for its device")  # not before: the others wait for this rank
+        _require_one_kind_of_device(world)
+    except UserError:  # of all ranks: gloo's threads may abort a process that ends without this
+        dist.destroy_process_group()
+        raise
     yield world
     # Only in good order: else a thread that still saves would lose the group that it meets over.
     dist.destroy_process_group()
