@@ -252,6 +252,7 @@ def slow_to_resume(world: World, config: Config, seconds: float) -> None:
     train(config, world=world)
 
 
+@pytest.mark.slow
 def test_reading_a_checkpoint_may_take_longer_than_a_step(place: Path, tmp_path: Path) -> None:
     limits = {"timeout_seconds": 2}
     config = config_of(place, tmp_path / "run", distributed=limits)

@@ -122,7 +122,13 @@ def fails_to_gather(world: World, config: Config, victim: int, error: type[BaseE
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-@pytest.mark.parametrize(("error", "ends_by"), [(MemoryError, Torn), (KeyboardInterrupt,) * 2])
+@pytest.mark.parametrize(
+    ("error", "ends_by"),
+    [
+        (MemoryError, Torn),
+        pytest.param(KeyboardInterrupt, KeyboardInterrupt, marks=pytest.mark.slow),
+    ],
+)
 def test_a_gather_that_fails_half_way_ends_its_rank_with_its_reason(
     place: Path, tmp_path: Path, victim: int, error: Any, ends_by: Any
 ) -> None:
