@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import copy
 import math
-import random
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 
 from tooltune.config.schema import Config
 from tooltune.models.load import load_tokenizer
 from tooltune.train.announce import announce
 from tooltune.train.batches import StepPlan, step_plan
+from tooltune.train.checkpoints.rng import seed_everything
 from tooltune.train.checkpoints.store import BEST_TOOL_CALL, LOWEST_VAL
 from tooltune.train.data import RunData, prepare_data
 from tooltune.train.determinism import deterministic_kernels
@@ -27,7 +26,7 @@ from tooltune.train.keep import Keeping, Progressed
 from tooltune.train.log import METRICS, RunLog
 from tooltune.train.measure import COMPARISON, FINAL, HEADLINE, Measuring, read_json
 from tooltune.train.optim import NonFiniteError, learning_rate
-from tooltune.train.parallel.silent import SilentLog
+from tooltune.train.parallel.silent import open_log
 from tooltune.train.parallel.world import World
 from tooltune.train.preparation.build import Preparing
 from tooltune.train.progress import Progress
@@ -91,11 +90,7 @@ def _train(
     directory = world.lead(lambda: open_run_directory(config), "opening the run's folder")
     plan = step_plan(config, len(data.train))
     progress = Progress(plan.total_steps, every=config.log.every_steps)
-
-    def open_log() -> RunLog:
-        return RunLog(directory, progress=progress) if world.is_main else SilentLog(directory)
-
-    with world.together(open_log, "opening the run's log") as log:
+    with open_log(directory, progress, world) as log:
 
         def open_run() -> list[str]:
             name = config.model.pretrained_model_name_or_path
@@ -171,7 +166,7 @@ class Run:
         self.done = Progressed()
         self.trainee: Trainee = build_trainee(config, tokenizer, world)
         # Dropout differs by rank, as it would by row on one.
-        _seed_everything(config.seed + world.rank)
+        seed_everything(config.seed + world.rank)
         self.cost = cost_of_run(config, self.trainee.model, world)
         self.measuring = Measuring(
             config, tokenizer, data, directory, self.trainee, self.cost, log, watchdog, stop
@@ -269,8 +264,7 @@ class Run:
                     on_batch=self.watchdog.beat,
                 )
         except torch.OutOfMemoryError as error:
-            number = step + 1
-            raise out_of_memory(self.config, self.trainee, self.cost, rows, number) from error
+            raise out_of_memory(self.config, self.trainee, self.cost, rows, step + 1) from error
         self.has_trained = True
         self.done.step += 1
         if result is None:
@@ -404,9 +398,3 @@ class Run:
         self._log_metrics("tool_call", metrics)
         self.lead(lambda: self.measuring.write(comparison))  # last: it marks the end
         return comparison
-
-
-def _seed_everything(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)

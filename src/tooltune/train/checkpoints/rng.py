@@ -14,6 +14,13 @@ import torch
 from tooltune.train.checkpoints.meeting import Meeting
 
 
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and torch."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
 def rng_states(world: Meeting) -> list[dict[str, Any]] | None:
     """On rank 0 the `rng_state` of every rank, in their order; None elsewhere."""
     return world.gather(rng_state())
@@ -30,9 +37,7 @@ def restore_rng_states(
         return restore_rng(states[world.rank])
     text = f"{seed}/{step}/{world.rank}".encode()
     own = int.from_bytes(hashlib.sha256(text).digest()[:4], "big")
-    random.seed(own)
-    np.random.seed(own)
-    torch.manual_seed(own)
+    seed_everything(own)
     return [
         f"the checkpoint was written by {len(states)} processes and there are {world.size} now: "
         f"random states start anew from seed {seed} and step {step}, so the run continues with "

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tooltune.train.log import RunLog
+from tooltune.train.parallel.world import World
+from tooltune.train.progress import Progress
 from tooltune.train.trackers.open import Trackers
 
 
@@ -31,3 +33,15 @@ class SilentLog(RunLog):
 
     def _write(self, level: str, text: str, *, show: bool = True) -> None:
         pass
+
+
+def open_log(directory: Path, progress: Progress, world: World) -> RunLog:
+    """The run's log, which rank 0 writes. A meeting of all ranks.
+
+    Raises: UserError, on every rank, where another process holds the run in `directory`.
+    """
+
+    def open_own() -> RunLog:
+        return RunLog(directory, progress=progress) if world.is_main else SilentLog(directory)
+
+    return world.together(open_own, "opening the run's log")
